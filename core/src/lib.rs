@@ -1,0 +1,9 @@
+//! The domain of Nightshift: every rule of the product, pure and total.
+//!
+//! Nothing here reads a clock, draws a random number, opens a file or speaks to a network: time and facts come in as
+//! arguments, decisions go out as values. The shells (`agent`, `coordinator`) act on them, and store before they act.
+
+pub mod duration;
+pub mod ids;
+pub mod image;
+pub mod labels;
