@@ -1,0 +1,256 @@
+//! Releases and the gate: what is known of a digest, and whether it may be a rollout's target.
+
+use std::fmt;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::image::Digest;
+use crate::spec::{Gate, TestKind};
+
+/// Suite that a report belongs to when its sender names none.
+pub const DEFAULT_SUITE: &str = "default";
+
+/// Whether a suite passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TestResult {
+    /// Every test passed.
+    Passed,
+    /// At least one did not: the digest is barred.
+    Failed,
+}
+
+/// Who says that this very digest passed or failed. Immutable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestReport {
+    /// Where it comes from.
+    pub kind: TestKind,
+    /// Name of the suite.
+    pub suite: String,
+    /// What came out.
+    pub result: TestResult,
+    /// Who reported it: the token's name.
+    pub by: String,
+    /// When it arrived.
+    pub at: DateTime<Utc>,
+    /// Where to read more.
+    pub url: Option<String>,
+}
+
+/// A digest that is never started again automatically.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantine {
+    /// When it was barred.
+    pub since: DateTime<Utc>,
+    /// Why.
+    pub reason: String,
+    /// The person or rollout that barred it.
+    pub by: String,
+}
+
+/// How a digest came to be a legal rollback target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KnownGoodBy {
+    /// It was found running when the app was adopted.
+    Adoption,
+    /// It was committed and survived its monitor period.
+    Rollout,
+}
+
+/// An app's digest with all that is known of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// The content address.
+    pub digest: Digest,
+    /// When this fleet first heard of it.
+    pub first_seen: DateTime<Utc>,
+    /// Grows each time the followed tag moves to it: the release with the greatest rank is the newest.
+    pub rank: u64,
+    /// When the image was built, from its configuration; `None` until the registry was asked.
+    pub created: Option<DateTime<Utc>>,
+    /// What tests said, oldest first.
+    pub reports: Vec<TestReport>,
+    /// Set while it is barred.
+    pub quarantine: Option<Quarantine>,
+    /// Set once it was seen to work on this fleet.
+    pub known_good: Option<(DateTime<Utc>, KnownGoodBy)>,
+}
+
+impl Release {
+    /// A release of which nothing more is known than that it exists.
+    #[must_use]
+    pub const fn new(digest: Digest, first_seen: DateTime<Utc>, rank: u64) -> Self {
+        Self { digest, first_seen, rank, created: None, reports: Vec::new(), quarantine: None, known_good: None }
+    }
+}
+
+/// Why a digest may not be a target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum GateDenial {
+    /// It failed on this fleet, or a person barred it.
+    Quarantined {
+        /// Why it was barred.
+        reason: String,
+    },
+    /// A test failed.
+    TestFailed {
+        /// Kind of the failed report.
+        test: TestKind,
+        /// Its suite.
+        suite: String,
+    },
+    /// A kind of report is missing.
+    NotTested {
+        /// The kinds that are missing.
+        missing: Vec<TestKind>,
+    },
+    /// Every passed report of a kind is too old.
+    TestsTooOld {
+        /// The kind.
+        test: TestKind,
+        /// When its newest report arrived.
+        newest: DateTime<Utc>,
+    },
+    /// It is known too short.
+    CoolingDown {
+        /// When that ends.
+        until: DateTime<Utc>,
+    },
+}
+
+impl fmt::Display for GateDenial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Quarantined { reason } => write!(f, "quarantined: {reason}"),
+            Self::TestFailed { test, suite } => write!(f, "test report `{test}` (suite `{suite}`) says failed"),
+            Self::NotTested { missing } => {
+                let words: Vec<_> = missing.iter().map(|kind| format!("`{kind}`")).collect();
+                write!(f, "no test report of kind {}", words.join(", "))
+            }
+            Self::TestsTooOld { test, newest } => {
+                write!(f, "its test report `{test}` of {} is older than the gate allows", newest.format("%F %T UTC"))
+            }
+            Self::CoolingDown { until } => write!(f, "cooling down until {}", until.format("%F %T UTC")),
+        }
+    }
+}
+
+impl Gate {
+    /// Whether a release may be a target now.
+    ///
+    /// # Errors
+    /// The first reason why not, the most serious first.
+    pub fn judge(&self, release: &Release, now: DateTime<Utc>) -> Result<(), GateDenial> {
+        if let Some(quarantine) = &release.quarantine {
+            return Err(GateDenial::Quarantined { reason: quarantine.reason.clone() });
+        }
+        self.judge_tests(release, now)
+    }
+
+    /// The same without regard to quarantine, for an override by a person.
+    ///
+    /// # Errors
+    /// The first reason why not, the most serious first.
+    pub fn judge_tests(&self, release: &Release, now: DateTime<Utc>) -> Result<(), GateDenial> {
+        if let Some(failed) = release.reports.iter().find(|report| report.result == TestResult::Failed) {
+            return Err(GateDenial::TestFailed { test: failed.kind, suite: failed.suite.clone() });
+        }
+        let newest = |kind| release.reports.iter().filter(|report| report.kind == kind).map(|report| report.at).max();
+        let missing: Vec<_> = self.tests.iter().copied().filter(|kind| newest(*kind).is_none()).collect();
+        if !missing.is_empty() {
+            return Err(GateDenial::NotTested { missing });
+        }
+        if let Some(max_age) = self.max_age.and_then(|age| TimeDelta::from_std(age).ok()) {
+            for test in self.tests.iter().copied() {
+                if let Some(newest) = newest(test).filter(|newest| now - *newest > max_age) {
+                    return Err(GateDenial::TestsTooOld { test, newest });
+                }
+            }
+        }
+        let cooldown = TimeDelta::from_std(self.cooldown).unwrap_or(TimeDelta::MAX);
+        match release.first_seen.checked_add_signed(cooldown) {
+            Some(until) if until > now => Err(GateDenial::CoolingDown { until }),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn at(second: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000 + second, 0).expect("in range")
+    }
+
+    fn release(reports: &[(TestKind, TestResult, i64)]) -> Release {
+        let digest = format!("sha256:{}", "0".repeat(64)).parse().expect("well formed");
+        let mut release = Release::new(digest, at(0), 1);
+        release.reports = reports
+            .iter()
+            .map(|&(kind, result, second)| TestReport {
+                kind,
+                suite: DEFAULT_SUITE.into(),
+                result,
+                by: "ci".into(),
+                at: at(second),
+                url: None,
+            })
+            .collect();
+        release
+    }
+
+    #[test]
+    fn only_tested_fresh_digests_pass_the_gate() {
+        use TestKind::{Ci, SelfTest};
+        use TestResult::{Failed, Passed};
+        let minute = Duration::from_secs(60);
+        let both = Gate { tests: vec![Ci, SelfTest], max_age: Some(minute), cooldown: Duration::ZERO };
+        for (gate, reports, now, expect) in [
+            (Gate::default(), vec![], 0, Err(GateDenial::NotTested { missing: vec![Ci] })),
+            (Gate::default(), vec![(Ci, Passed, 0)], 0, Ok(())),
+            (
+                Gate::default(),
+                vec![(Ci, Passed, 0), (Ci, Failed, 1)],
+                2,
+                Err(GateDenial::TestFailed { test: Ci, suite: DEFAULT_SUITE.into() }),
+            ),
+            (both.clone(), vec![(Ci, Passed, 0)], 0, Err(GateDenial::NotTested { missing: vec![SelfTest] })),
+            (both.clone(), vec![(Ci, Passed, 0), (SelfTest, Passed, 30)], 60, Ok(())),
+            (
+                both,
+                vec![(Ci, Passed, 0), (SelfTest, Passed, 30)],
+                61,
+                Err(GateDenial::TestsTooOld { test: Ci, newest: at(0) }),
+            ),
+            (
+                Gate { cooldown: minute, ..Gate::default() },
+                vec![(Ci, Passed, 0)],
+                59,
+                Err(GateDenial::CoolingDown { until: at(60) }),
+            ),
+            (Gate { cooldown: minute, ..Gate::default() }, vec![(Ci, Passed, 0)], 60, Ok(())),
+            (Gate { tests: vec![], ..Gate::default() }, vec![], 0, Ok(())),
+            (
+                Gate { tests: vec![], ..Gate::default() },
+                vec![(Ci, Failed, 0)],
+                0,
+                Err(GateDenial::TestFailed { test: Ci, suite: DEFAULT_SUITE.into() }),
+            ),
+        ] {
+            assert_eq!(gate.judge(&release(&reports), at(now)), expect, "{gate:?} {reports:?} at {now}");
+        }
+    }
+
+    #[test]
+    fn quarantine_bars_a_digest_that_passed_every_test() {
+        let mut barred = release(&[(TestKind::Ci, TestResult::Passed, 0)]);
+        barred.quarantine = Some(Quarantine { since: at(5), reason: "unhealthy on n1".into(), by: "rollout".into() });
+        let denial = Gate::default().judge(&barred, at(6)).expect_err("barred");
+        assert_eq!(denial.to_string(), "quarantined: unhealthy on n1");
+    }
+}
