@@ -7,6 +7,11 @@ pub mod convert;
 
 /// The generated types and services, as the `.proto` files document them.
 pub mod pb {
-    #![expect(missing_docs, clippy::allow_attributes, reason = "generated; the documentation is in the .proto files")]
+    #![expect(
+        missing_docs,
+        clippy::allow_attributes,
+        clippy::too_many_lines,
+        reason = "generated; the .proto files document it"
+    )]
     tonic::include_proto!("nightshift.v1");
 }
