@@ -9,6 +9,7 @@ pub mod ids;
 pub mod image;
 pub mod labels;
 pub mod quiet;
+pub mod recreate;
 pub mod release;
 pub mod spec;
 pub mod step;
