@@ -8,6 +8,7 @@ pub mod container;
 pub mod duration;
 pub mod ids;
 pub mod image;
+pub mod instance;
 pub mod labels;
 pub mod quiet;
 pub mod recreate;
