@@ -1,1 +1,3 @@
-//! placeholder
+//! The Nightshift agent: what runs on each Docker host.
+
+pub mod engine;

@@ -1,0 +1,153 @@
+//! The engine port: everything that an agent asks of a Docker-compatible engine, in Nightshift's own words.
+//!
+//! [`Engine`] is used as `Arc<dyn Engine>`. There are two of them: [`DockerEngine`] talks to a real daemon, a
+//! simulated one models what matters of a daemon. One list of checks (`tests/conformance`) runs on both and keeps the
+//! model honest.
+//!
+//! Two rules hold for every call. It **has a deadline** ([`deadline`]): a daemon that hangs becomes [`Error::Timeout`].
+//! And a failed call **may still have been done** ([`Error::may_have_been_done`]): whoever calls looks at what the engine
+//! really holds before trying again. Configurations go through raw, as the engine's JSON: a typed model would silently
+//! drop the fields that it does not know. What to do with them is decided elsewhere (`nightshift_core`).
+
+mod api_version;
+pub mod deadline;
+mod docker;
+mod docker_raw;
+mod docker_reply;
+mod error;
+mod pull;
+mod tail;
+mod types;
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use futures::stream::BoxStream;
+use nightshift_core::ids::ContainerId;
+use serde_json::Value;
+
+pub use api_version::{ApiVersion, NEWEST_KNOWN, OLDEST_KNOWN};
+pub use docker::DockerEngine;
+pub use error::{Error, PullFailure, Result};
+pub use types::{
+    ContainerState, ContainerSummary, EngineEvent, EngineInfo, EventKind, ExecOutcome, Health, ImageSummary,
+    PullProgress, RegistryAuth,
+};
+
+/// What [`Engine::events`] yields until the connection ends: one error says why it ended, then nothing more.
+pub type EventStream = BoxStream<'static, Result<EngineEvent>>;
+
+/// A Docker-compatible engine.
+///
+/// Where a container is given as text, its id and its name are both good; a container id is taken where a name could
+/// mean another container by now.
+///
+/// # Errors
+/// Every call may fail with [`Error::Unreachable`] and [`Error::Timeout`]; one that names a container, image or network
+/// with [`Error::NotFound`]; a change that does not fit the present state with [`Error::Conflict`].
+#[async_trait]
+pub trait Engine: Send + Sync + fmt::Debug {
+    /// Who the engine is, and what time it has.
+    async fn info(&self) -> Result<EngineInfo>;
+
+    /// All containers, also those that do not run.
+    async fn list(&self) -> Result<Vec<ContainerSummary>>;
+
+    /// A container's whole configuration and state, raw. A name is found with or without its leading `/`.
+    async fn inspect(&self, container: &str) -> Result<Value>;
+
+    /// An image, raw, by id, tag or digest.
+    async fn inspect_image(&self, reference: &str) -> Result<Value>;
+
+    /// Every image that the engine holds.
+    async fn list_images(&self) -> Result<Vec<ImageSummary>>;
+
+    /// Fetches exactly one image: `reference` is `repository@sha256:…`, or the call is refused (without a digest the
+    /// engine would pull whatever the tag points to by then, and without a tag all of them).
+    ///
+    /// `progress` is called after each message of the engine. A pull that is dropped is cancelled by the engine.
+    ///
+    /// # Errors
+    /// [`Error::Pull`] with the [`PullFailure`] when registry or disk are the reason.
+    async fn pull(
+        &self,
+        reference: &str,
+        auth: Option<&RegistryAuth>,
+        progress: &mut (dyn FnMut(PullProgress) + Send),
+    ) -> Result<()>;
+
+    /// Gives an image one more name; a name that stood for another image moves here.
+    async fn tag(&self, image: &str, repository: &str, tag: &str) -> Result<()>;
+
+    /// Takes one name away from an image, and the image itself when it was the last one. Never forced.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when a container uses the image (also a stopped one).
+    async fn remove_image(&self, reference: &str) -> Result<()>;
+
+    /// Makes a container and does not start it. `body` is the whole configuration, as the engine's API writes it.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when the name is taken, [`Error::NotFound`] when the image is not there,
+    /// [`Error::Refused`] when the engine does not like the configuration.
+    async fn create(&self, name: &str, body: &Value) -> Result<ContainerId>;
+
+    /// Connects a container to one more network; `body` names the container and its settings there.
+    async fn connect_network(&self, network: &str, body: &Value) -> Result<()>;
+
+    /// Replaces the restart policy: `{"Name": "always", "MaximumRetryCount": 0}`. Nothing else changes.
+    async fn set_restart_policy(&self, container: &ContainerId, policy: &Value) -> Result<()>;
+
+    /// Starts a container; one that runs already is left alone.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when the engine cannot start it, as when a host port is taken. It then still exists, created
+    /// but not running.
+    async fn start(&self, container: &ContainerId) -> Result<()>;
+
+    /// Stops a container with its own signal and grace period; one that is stopped already is left alone.
+    ///
+    /// `grace_hint` is the container's grace period, so that the deadline of this call can be longer.
+    async fn stop(&self, container: &ContainerId, grace_hint: Duration) -> Result<()>;
+
+    /// Freezes the container's processes.
+    async fn pause(&self, container: &ContainerId) -> Result<()>;
+
+    /// Lets frozen processes go on.
+    async fn unpause(&self, container: &ContainerId) -> Result<()>;
+
+    /// Gives a container another name, also while it runs.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when the name is taken.
+    async fn rename(&self, container: &ContainerId, name: &str) -> Result<()>;
+
+    /// Removes a stopped container, never its volumes.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when it runs.
+    async fn remove(&self, container: &ContainerId) -> Result<()>;
+
+    /// Kills and removes a container that failed and that nobody needs, never its volumes. Only for containers that
+    /// Nightshift itself made and did not commit.
+    async fn discard(&self, container: &ContainerId) -> Result<()>;
+
+    /// The last lines of the container's output, at most `limit_bytes` of them (the end is kept).
+    async fn logs_tail(&self, container: &ContainerId, lines: u32, limit_bytes: usize) -> Result<String>;
+
+    /// Runs a command in a running container and waits for its end, at most for `deadline`.
+    ///
+    /// After the deadline the command still runs: the engine's API cannot end it.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when the container does not run, [`Error::Timeout`] when the command did not end in time.
+    async fn exec(&self, container: &ContainerId, command: &[String], deadline: Duration) -> Result<ExecOutcome>;
+
+    /// What happens to containers, from `since` (by the engine's clock, see [`EngineInfo::time`]) or from now on.
+    ///
+    /// The engine remembers only its last 256 events, of all kinds: whoever comes back after a break looks at
+    /// the containers once and does not rely on the replay alone.
+    async fn events(&self, since: Option<DateTime<Utc>>) -> Result<EventStream>;
+}
