@@ -1,1 +1,6 @@
-//! placeholder
+//! The coordinator of a fleet: what it knows, whom it trusts, what it watches, and what it decides.
+//!
+//! The rules are in `nightshift_core`; this crate holds the shells around them. Modules in reading order.
+
+pub mod data_dir;
+pub mod store;
