@@ -19,14 +19,16 @@ use chrono::{DateTime, Utc};
 use futures::{Stream, StreamExt};
 use http::{HeaderValue, Uri};
 use nightshift_core::ids::ContainerId;
+use nightshift_core::instance::PullProgress;
+use nightshift_core::recreate::ApiVersion;
 use serde_json::{Value, json};
 
 use super::docker_raw::{Address, Call, RawClient, SharedVersion, container_part, encoded, image_part, refusal};
 use super::docker_reply::{self as reply, Version};
 use super::tail::Tail;
 use super::{
-    ApiVersion, ContainerSummary, Engine, EngineEvent, EngineInfo, Error, EventStream, ExecOutcome, ImageSummary,
-    PullProgress, RegistryAuth, Result, deadline, pull,
+    ContainerSummary, Engine, EngineEvent, EngineInfo, Error, EventStream, ExecOutcome, ImageSummary, RegistryAuth,
+    Result, deadline, pull,
 };
 
 /// Longest output of a command that is kept (its end). Probes and hooks report a few lines.

@@ -13,10 +13,11 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
+use nightshift_core::recreate::ApiVersion;
 use serde_json::Value;
 use tokio::net::{TcpStream, UnixStream};
 
-use super::{ApiVersion, Error, Result, deadline};
+use super::{Error, Result, deadline};
 
 /// Longest answer that is read. The list of thousands of containers with many labels has some megabytes.
 const REPLY_LIMIT_BYTES: usize = 32 << 20;

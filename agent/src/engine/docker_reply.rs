@@ -3,16 +3,15 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use nightshift_core::container::{Health, RunState};
 use nightshift_core::ids::ContainerId;
 use nightshift_core::labels::Labels;
+use nightshift_core::recreate::ApiVersion;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{
-    ApiVersion, ContainerState, ContainerSummary, EngineEvent, EngineInfo, Error, EventKind, Health, ImageSummary,
-    Result,
-};
+use super::{ContainerSummary, EngineEvent, EngineInfo, Error, EventKind, ImageSummary, Result, api_version};
 
 /// Reads an answer as `T`.
 pub(super) fn read<T: DeserializeOwned>(call: &'static str, json: Value) -> Result<T> {
@@ -40,7 +39,7 @@ impl Version {
         };
         let newest = parse(&self.api_version)?;
         let oldest = self.oldest_api_version.as_deref().map_or(Ok(newest), parse)?;
-        ApiVersion::negotiate(oldest, newest).map_err(|reason| Error::Unsupported {
+        api_version::negotiate(oldest, newest).map_err(|reason| Error::Unsupported {
             url: url.to_owned(),
             reason,
             newest,
@@ -104,7 +103,7 @@ struct Container {
     #[serde(rename = "ImageID")]
     image_id: String,
     labels: Option<Labels>,
-    state: String,
+    state: RunState,
 }
 
 /// Reads the answer to `GET /containers/json`.
@@ -118,15 +117,13 @@ pub(super) fn containers(json: Value) -> Result<Vec<ContainerSummary>> {
         let names = container.names.unwrap_or_default();
         let own = names.iter().filter_map(|name| name.strip_prefix('/')).find(|name| !name.contains('/'));
         let Some(name) = own.map(str::to_owned) else { continue };
-        let state = ContainerState::from_word(&container.state)
-            .ok_or_else(|| Error::Malformed { call: CALL, reason: format!("unknown state `{}`", container.state) })?;
         summaries.push(ContainerSummary {
             id: ContainerId(container.id),
             name,
             image: container.image,
             image_id: container.image_id,
             labels: container.labels.unwrap_or_default(),
-            state,
+            state: container.state,
         });
     }
     Ok(summaries)
@@ -201,10 +198,14 @@ pub(super) fn event(
         "pause" => EventKind::Pause,
         "unpause" => EventKind::Unpause,
         "oom" => EventKind::OutOfMemory,
-        _ => EventKind::HealthStatus(Health::from_word(action.strip_prefix("health_status:")?.trim())?),
+        _ => EventKind::HealthStatus(health(action.strip_prefix("health_status:")?.trim())?),
     };
     let labels = attributes.into_iter().filter(|(key, _)| !OWN_KEYS.contains(&key.as_str())).collect();
     Some(EngineEvent { id: ContainerId(id), name, kind, labels, at })
+}
+
+fn health(word: &str) -> Option<Health> {
+    Health::deserialize(Value::from(word)).ok()
 }
 
 #[cfg(test)]
@@ -226,7 +227,7 @@ mod tests {
             image: "db:1".into(),
             image_id: "sha256:00".into(),
             labels: Labels::new(),
-            state: ContainerState::Running,
+            state: RunState::Running,
         };
         assert_eq!(containers(list), Ok(vec![expect]));
     }

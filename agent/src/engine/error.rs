@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::ApiVersion;
+use nightshift_core::recreate::ApiVersion;
+
+use super::NoCommonVersion;
 
 /// Result of an engine call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -122,7 +124,7 @@ pub enum Error {
         /// The engine.
         url: String,
         /// Its versions of the API and ours.
-        reason: super::api_version::NoCommonVersion,
+        reason: NoCommonVersion,
         /// The newest version that it speaks.
         newest: ApiVersion,
     },

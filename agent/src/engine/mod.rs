@@ -26,15 +26,13 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
 use nightshift_core::ids::ContainerId;
+use nightshift_core::instance::PullProgress;
 use serde_json::Value;
 
-pub use api_version::{ApiVersion, NEWEST_KNOWN, OLDEST_KNOWN};
+pub use api_version::{NEWEST_KNOWN, NoCommonVersion, OLDEST_KNOWN};
 pub use docker::DockerEngine;
 pub use error::{Error, PullFailure, Result};
-pub use types::{
-    ContainerState, ContainerSummary, EngineEvent, EngineInfo, EventKind, ExecOutcome, Health, ImageSummary,
-    PullProgress, RegistryAuth,
-};
+pub use types::{ContainerSummary, EngineEvent, EngineInfo, EventKind, ExecOutcome, ImageSummary, RegistryAuth};
 
 /// What [`Engine::events`] yields until the connection ends: one error says why it ended, then nothing more.
 pub type EventStream = BoxStream<'static, Result<EngineEvent>>;

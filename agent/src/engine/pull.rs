@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use nightshift_core::image::{Digest, Repository};
+use nightshift_core::instance::PullProgress;
 
-use super::{Error, PullFailure, PullProgress, Result};
+use super::{Error, PullFailure, Result};
 
 /// Most layers that are followed one by one. Images have at most 127; a hostile stream must not fill the memory.
 const LAYER_LIMIT: usize = 512;

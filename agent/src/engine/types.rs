@@ -3,10 +3,10 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
+use nightshift_core::container::{Health, RunState};
 use nightshift_core::ids::ContainerId;
 use nightshift_core::labels::Labels;
-
-use super::ApiVersion;
+use nightshift_core::recreate::ApiVersion;
 
 /// Who an engine is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,90 +28,6 @@ pub struct EngineInfo {
     pub insecure_registries: Vec<String>,
 }
 
-/// What a container is doing, in the engine's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ContainerState {
-    /// Made, never started (or its first start failed).
-    Created,
-    /// Runs.
-    Running,
-    /// Runs, frozen.
-    Paused,
-    /// Ended, and the engine will start it again.
-    Restarting,
-    /// Being removed.
-    Removing,
-    /// Ended.
-    Exited,
-    /// Could not be removed wholly.
-    Dead,
-}
-
-impl ContainerState {
-    /// Reads the engine's word.
-    #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
-        match word {
-            "created" => Some(Self::Created),
-            "running" => Some(Self::Running),
-            "paused" => Some(Self::Paused),
-            "restarting" => Some(Self::Restarting),
-            "removing" => Some(Self::Removing),
-            "exited" | "stopped" => Some(Self::Exited),
-            "dead" => Some(Self::Dead),
-            _ => None,
-        }
-    }
-
-    /// The engine's word.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Created => "created",
-            Self::Running => "running",
-            Self::Paused => "paused",
-            Self::Restarting => "restarting",
-            Self::Removing => "removing",
-            Self::Exited => "exited",
-            Self::Dead => "dead",
-        }
-    }
-}
-
-/// What the engine's health check says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Health {
-    /// Not decided yet.
-    Starting,
-    /// The last check passed.
-    Healthy,
-    /// As many checks in a row failed as the image allows.
-    Unhealthy,
-}
-
-impl Health {
-    /// Reads the engine's word; `none` and the empty word mean that there is no health check.
-    #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
-        match word {
-            "starting" => Some(Self::Starting),
-            "healthy" => Some(Self::Healthy),
-            "unhealthy" => Some(Self::Unhealthy),
-            _ => None,
-        }
-    }
-
-    /// The engine's word.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Healthy => "healthy",
-            Self::Unhealthy => "unhealthy",
-        }
-    }
-}
-
 /// A container in the list of all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerSummary {
@@ -126,7 +42,7 @@ pub struct ContainerSummary {
     /// Labels of the container, those of its image included.
     pub labels: Labels,
     /// What it is doing.
-    pub state: ContainerState,
+    pub state: RunState,
 }
 
 /// An image in the list of all.
@@ -142,19 +58,6 @@ pub struct ImageSummary {
     pub created: DateTime<Utc>,
     /// Size on disk, layers that are shared with others included.
     pub size_bytes: u64,
-}
-
-/// How far a pull is. Totals grow while the engine learns about layers; it never goes back.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct PullProgress {
-    /// Layers that are unpacked or were there already.
-    pub layers_done: u32,
-    /// Layers that the engine has spoken of so far.
-    pub layers_total: u32,
-    /// Downloaded so far.
-    pub bytes_done: u64,
-    /// Sum of the sizes that the engine has told so far.
-    pub bytes_total: u64,
 }
 
 /// Who we are at a registry. Its `Debug` shows no secret.
@@ -262,17 +165,5 @@ mod tests {
         let token = RegistryAuth::IdentityToken { server: server(), token: "s3cret-word".into() };
         assert_eq!(format!("{password:?}"), r#"Password { server: "r.example", username: "ann", .. }"#);
         assert_eq!(format!("{token:?}"), r#"IdentityToken { server: "r.example", .. }"#);
-    }
-
-    #[test]
-    fn words_of_the_engine_read_and_write() {
-        use ContainerState::{Created, Dead, Exited, Paused, Removing, Restarting, Running};
-        for state in [Created, Running, Paused, Restarting, Removing, Exited, Dead] {
-            assert_eq!(ContainerState::from_word(state.word()), Some(state));
-        }
-        for health in [Health::Starting, Health::Healthy, Health::Unhealthy] {
-            assert_eq!(Health::from_word(health.word()), Some(health));
-        }
-        assert_eq!((ContainerState::from_word("asleep"), Health::from_word("none")), (None, None));
     }
 }
