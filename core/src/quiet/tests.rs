@@ -47,8 +47,12 @@ fn check_windows(quiet: &QuietHours, from: &str, expect: &[&str]) {
         let open = WindowState::Open { since: starts, until: ends };
         assert_eq!(quiet.at(starts), open, "{line}: its first instant");
         assert_eq!(quiet.at(ends - second), open, "{line}: its last second");
-        assert_ne!(quiet.at(ends), open, "{line}: its end is not in it");
-        assert_ne!(quiet.at(starts - second), open, "{line}: the second before is not in it");
+        let before = quiet.at(starts - second);
+        let opens = matches!(&before, WindowState::Closed { opens: Some(opens), .. } if *opens == starts);
+        assert!(opens, "{line}: the second before it is {before:?}");
+        let after = quiet.at(ends);
+        let closed = matches!(&after, WindowState::Closed { opens, .. } if opens.is_none_or(|opens| opens > ends));
+        assert!(closed, "{line}: its end is {after:?}");
     }
 }
 
@@ -93,6 +97,13 @@ fn a_start_in_a_gap_moves_forward_by_the_gap_and_a_fold_takes_the_first() {
     ] {
         check_windows(&quiet(zone, &[allow("daily", start, "2h")], &[]), from, &[expect]);
     }
+}
+
+#[test]
+fn a_start_that_a_gap_moves_past_midnight_stays_in_order_with_those_of_the_next_date() {
+    let entries = [allow("fri", "23:45", "1h"), allow("sat", "00:05", "1h")];
+    let pyongyang = quiet("Asia/Pyongyang", &entries, &[]);
+    check_windows(&pyongyang, "2018-05-04T12:00:00Z", &["2018-05-04T15:05:00Z 2018-05-04T16:15:00Z"]);
 }
 
 #[test]
@@ -142,6 +153,7 @@ fn month_rules_know_month_ends_and_offsets_cross_them() {
         ("day 1 - 1d", "2026-02-01T00:00:00Z", ["2026-02-28", "2026-03-31"]),
         ("5th mon", "2026-04-01T00:00:00Z", ["2026-06-29", "2026-08-31"]),
         ("last mon", "2026-04-01T00:00:00Z", ["2026-04-27", "2026-05-25"]),
+        ("last mon", "2026-11-01T00:00:00Z", ["2026-11-30", "2026-12-28"]),
         ("1st sun - 2d", "2026-10-31T00:00:00Z", ["2026-12-04", "2027-01-01"]),
         ("1st sun - 2d", "2026-10-01T00:00:00Z", ["2026-10-02", "2026-10-30"]),
         ("last fri + 3d", "2026-10-30T00:00:00Z", ["2026-11-02", "2026-11-30"]),
@@ -170,6 +182,7 @@ fn overlapping_and_touching_windows_are_one() {
             vec![allow("wed", "01:00", "2h"), allow("wed", "03:00:01", "2h")],
             vec!["2026-11-25T01:00:00Z 2026-11-25T03:00:00Z", "2026-11-25T03:00:01Z 2026-11-25T05:00:01Z"],
         ),
+        (vec![allow("last tue", "00:00", "7d")], vec!["2026-11-24T00:00:00Z 2026-12-01T00:00:00Z"]),
         (vec![allow("tue-fri", "00:00", "1d")], vec!["2026-11-24T00:00:00Z 2026-11-28T00:00:00Z"]),
     ] {
         check_windows(&quiet("UTC", &entries, &[]), "2026-11-24T00:00:00Z", &expect);

@@ -158,8 +158,9 @@ impl<'a> Windows<'a> {
     /// The windows that end after `from`.
     pub(super) fn new(quiet: &'a QuietHours, from: DateTime<Utc>) -> Self {
         let freezes = merged(quiet.freeze.iter().filter_map(|freeze| quiet.frozen(freeze)).collect());
-        let thawed = freezes.iter().find(|freeze| freeze.contains(from)).map_or(from, |freeze| freeze.ends);
-        let horizon = thawed + Days::new(SEARCH_DAYS);
+        // Nothing opens inside a freeze, however long it is: what matters begins with its end.
+        let from = freezes.iter().find(|freeze| freeze.contains(from)).map_or(from, |freeze| freeze.ends);
+        let horizon = from + Days::new(SEARCH_DAYS);
         let longest = quiet.allow.iter().map(|allow| allow.duration).max().unwrap_or_default();
         let longest = TimeDelta::from_std(longest).unwrap_or(TimeDelta::zero());
         let mut look_back = longest * 2 + ROUGHLY * 2;
