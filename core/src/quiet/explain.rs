@@ -5,6 +5,7 @@ use std::fmt;
 use chrono::{DateTime, Days, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::windows::LOOK_BACK;
 use super::{AllowWindow, Closed, Freeze, QuietHours, SEARCH_DAYS, WINDOW_LIMIT, Window, WindowState, Zone};
 
 /// An allow entry with a window that is open.
@@ -101,8 +102,8 @@ impl fmt::Display for Explanation {
             writeln!(f, "freeze: {}: from {} until {}", freeze.name(), local(span.starts), local(span.ends))?;
         }
         match &self.state {
-            WindowState::Open { since, .. } if *since <= self.now - Days::new(SEARCH_DAYS) => {
-                writeln!(f, "open for more than {SEARCH_DAYS} days")?;
+            WindowState::Open { since, .. } if self.now - *since > LOOK_BACK => {
+                writeln!(f, "open for more than {} days", LOOK_BACK.num_days())?;
             }
             WindowState::Open { since, .. } => writeln!(f, "open since {}", local(*since))?,
             WindowState::Closed { because: Closed::NoAllowWindow, .. } => {

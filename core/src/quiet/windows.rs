@@ -16,12 +16,17 @@ use super::{Bound, Freeze, QuietHours};
 /// what is not found in 400 days does not come. Inside a freeze the days count from its end.
 pub const SEARCH_DAYS: u64 = 400;
 
+/// How far back the beginning of an open window is looked for, at least. It is only shown, never decided on, so a window
+/// without a beginning may not cost much; two months say enough.
+pub(super) const LOOK_BACK: TimeDelta = TimeDelta::days(60);
+
 /// No clock is further than this from UTC, in either direction; used where dates and instants are compared roughly.
 const ROUGHLY: TimeDelta = TimeDelta::days(2);
 
 /// A time in which installing is allowed: from `starts` until just before `ends`.
 ///
-/// Windows that follow each other without a pause are one. One that never ends is followed for [`SEARCH_DAYS`].
+/// Windows that follow each other without a pause are one. One that never ends is followed for [`SEARCH_DAYS`], and two months
+/// back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
     /// Its first instant.
@@ -51,7 +56,7 @@ pub enum Closed {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum WindowState {
-    /// It is, in this window.
+    /// It is, in this window (its limits are those of [`Window`]).
     Open {
         /// The window's first instant.
         since: DateTime<Utc>,
@@ -140,7 +145,7 @@ fn merged(mut windows: Vec<Window>) -> Vec<Window> {
 pub(super) struct Windows<'a> {
     quiet: &'a QuietHours,
     from: DateTime<Utc>,
-    /// Nothing that starts at or after this is looked at.
+    /// Nothing that starts after this is looked at.
     horizon: DateTime<Utc>,
     /// Joined, in order.
     freezes: Vec<Window>,
@@ -160,35 +165,30 @@ impl<'a> Windows<'a> {
         let freezes = merged(quiet.freeze.iter().filter_map(|freeze| quiet.frozen(freeze)).collect());
         // Nothing opens inside a freeze, however long it is: what matters begins with its end.
         let from = freezes.iter().find(|freeze| freeze.contains(from)).map_or(from, |freeze| freeze.ends);
-        let horizon = from + Days::new(SEARCH_DAYS);
+        let date = Self::first_date(quiet, from);
+        Windows { freezes, ..Self::between(quiet, date, from, from + Days::new(SEARCH_DAYS)) }
+    }
+
+    fn between(quiet: &'a QuietHours, date: NaiveDate, from: DateTime<Utc>, horizon: DateTime<Utc>) -> Self {
+        let (found, left) = (BinaryHeap::new(), VecDeque::new());
+        Windows { quiet, from, horizon, freezes: Vec::new(), date, found, after: None, left }
+    }
+
+    /// A date early enough to see the true start of the window that is open at `from`.
+    fn first_date(quiet: &QuietHours, from: DateTime<Utc>) -> NaiveDate {
         let longest = quiet.allow.iter().map(|allow| allow.duration).max().unwrap_or_default();
         let longest = TimeDelta::from_std(longest).unwrap_or(TimeDelta::zero());
         let mut look_back = longest * 2 + ROUGHLY * 2;
         loop {
             let date = (from - look_back).date_naive();
-            let mut windows = Windows {
-                quiet,
-                from,
-                horizon,
-                freezes: freezes.clone(),
-                date,
-                found: BinaryHeap::new(),
-                after: None,
-                left: VecDeque::new(),
-            };
             // A window from before `date` may reach into what starts before this: then its true start lies further back.
             let complete = date.and_time(NaiveTime::MIN).and_utc() + ROUGHLY + longest;
-            let first = std::iter::from_fn(|| windows.joined()).find(|window| window.ends > from);
-            match first {
-                Some(window) if window.starts < complete && look_back < TimeDelta::days(SEARCH_DAYS.cast_signed()) => {
-                    look_back = look_back * 2;
-                }
-                Some(window) => {
-                    windows.cut(window);
-                    return windows;
-                }
-                None => return windows,
+            let mut windows = Windows::between(quiet, date, from, from);
+            let open = std::iter::from_fn(|| windows.joined()).find(|window| window.ends > from);
+            if look_back >= LOOK_BACK + ROUGHLY * 2 + longest || open.is_none_or(|window| window.starts >= complete) {
+                return date;
             }
+            look_back = look_back * 2;
         }
     }
 
@@ -209,7 +209,7 @@ impl<'a> Windows<'a> {
     fn single(&mut self) -> Option<Window> {
         loop {
             let settled = self.date.and_time(NaiveTime::MIN).and_utc() - ROUGHLY;
-            let exhausted = settled >= self.horizon;
+            let exhausted = settled > self.horizon;
             if let Some(&Reverse((starts, ends))) = self.found.peek()
                 && (exhausted || starts < settled)
             {
@@ -228,7 +228,7 @@ impl<'a> Windows<'a> {
         let date = self.date;
         for allow in self.quiet.allow.iter().filter(|allow| allow.rule.matches(date)) {
             let resolved = self.quiet.timezone.resolve(date, allow.start.time());
-            if let Some(starts) = resolved.map(|resolved| resolved.at).filter(|&starts| starts < self.horizon) {
+            if let Some(starts) = resolved.map(|resolved| resolved.at).filter(|&starts| starts <= self.horizon) {
                 self.found.push(Reverse((starts, starts + allow.duration)));
             }
         }
