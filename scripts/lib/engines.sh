@@ -1,0 +1,369 @@
+# shellcheck shell=bash
+# Private Docker engines for tests and demonstrations, and a registry that all of them see. Sourced, never run.
+#
+#   engines_tools                          makes sure of the programs (installs Debian packages where something is missing)
+#   engines_start DIR N                    N engines; their sockets are DIR/engine-1.sock ... DIR/engine-N.sock
+#   engine_stop|engine_start DIR K         takes one engine down, in good order, and up again
+#   engine_kill DIR K                      the same as a crash: containers live on without their engine
+#   engine_run DIR K COMMAND...            runs a command in the engine's network (its published ports are on 127.0.0.1 there)
+#   registry_start DIR [USER PASSWORD]     a registry at 127.0.0.1:PORT in this network and in every engine's
+#   registry_address DIR                   prints 127.0.0.1:PORT
+#   registry_stop DIR                      the registry is down; registry_start brings it back with its images and port
+#   engines_cleanup DIR                    ends and removes everything; for `trap ... EXIT`, may be called again and again
+#
+# Everything lies below DIR, which the caller makes (`mktemp -d`; its path must be short, a socket's path has 107 bytes).
+# What a function started is written down there, so that another process can end it. Images: see images.sh.
+#
+# Each engine has a network namespace of its own. Started with `nsenter --net` and not with `ip netns exec`: the latter
+# mounts a new /sys, in which the cgroups are missing, and dockerd refuses to start.
+# Safe under `set -euo pipefail`. Every wait has a deadline.
+
+# A loaded machine with two cores needs 10 seconds to start three engines.
+ENGINES_START_SECONDS=90
+# The engine kills containers after their own grace period of 10 seconds; ours are killed before.
+ENGINES_STOP_SECONDS=20
+ENGINES_REGISTRY_SECONDS=20
+# A socket's path has at most 107 bytes, and `/engine-9/run/containerd/containerd-debug.sock` is the longest below DIR.
+ENGINES_DIR_LIMIT_BYTES=60
+
+engines_say() { printf 'engines: %s\n' "$*" >&2; }
+
+# What is needed, as `command package` (a path instead of a command is a file).
+engines_needs() {
+    cat <<'LIST'
+dockerd docker.io
+docker-registry docker-registry
+busybox busybox-static
+ip iproute2
+iptables iptables
+nsenter util-linux
+curl curl
+jq jq
+perl perl-base
+gcc gcc
+/usr/include/stdio.h libc6-dev
+LIST
+}
+
+engines_has() {
+    case $1 in
+        /*) [ -e "$1" ] ;;
+        # It becomes the only program of an image: it must not need a library.
+        busybox) command -v busybox >/dev/null && ! ldd "$(command -v busybox)" 2>/dev/null | grep -q '=>' ;;
+        *) command -v "$1" >/dev/null ;;
+    esac
+}
+
+# Prints the packages that are missing, on one line.
+engines_missing() {
+    local what package missing=""
+    while read -r what package; do
+        engines_has "$what" || missing="$missing $package"
+    done < <(engines_needs)
+    printf '%s' "${missing# }"
+}
+
+engines_tools() {
+    # Debian keeps some of them where only root looks.
+    PATH=$PATH:/usr/sbin:/sbin
+    local missing log
+    missing=$(engines_missing)
+    if [ "$(id -u)" != 0 ]; then
+        engines_say "must run as root: engines need network namespaces and mounts${missing:+ (missing as well: $missing)}"
+        return 1
+    fi
+    [ -n "$missing" ] || return 0
+    if ! command -v apt-get >/dev/null; then
+        engines_say "missing: $missing (Debian's package names); there is no apt-get here, install them yourself"
+        return 1
+    fi
+    engines_say "installing: $missing"
+    log=$(mktemp)
+    # The packages' own services must not start: a policy for the time of the installation, as Debian foresees it.
+    local policy=/usr/sbin/policy-rc.d ours=""
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod 755 "$policy" && ours=yes
+    fi
+    local status=0
+    # shellcheck disable=SC2086 # a list of words
+    { DEBIAN_FRONTEND=noninteractive apt-get -qq update && \
+        DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $missing; } >"$log" 2>&1 </dev/null || status=1
+    [ -z "$ours" ] || rm -f "$policy"
+    missing=$(engines_missing)
+    if [ "$status" != 0 ] || [ -n "$missing" ]; then
+        tail -n 5 "$log" >&2
+        engines_say "could not install: $missing"
+        rm -f "$log"
+        return 1
+    fi
+    rm -f "$log"
+}
+
+# Waits until a command succeeds: engines_wait SECONDS COMMAND...
+engines_wait() {
+    local end=$((SECONDS + $1))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ "$SECONDS" -lt "$end" ] || return 1
+        sleep 0.1
+    done
+}
+
+engines_gone() { ! kill -0 "$1" 2>/dev/null || [ "$(engines_state "$1")" = Z ]; }
+engines_state() { sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$1/status" 2>/dev/null || true; }
+
+# Ends a process that we started: politely, then not. engines_end PID SECONDS
+engines_end() {
+    engines_gone "$1" && return 0
+    kill -TERM "$1" 2>/dev/null || true
+    engines_wait "$2" engines_gone "$1" && return 0
+    kill -KILL "$1" 2>/dev/null || true
+    engines_wait 5 engines_gone "$1" || engines_say "process $1 does not end"
+}
+
+# Processes whose command line names a file below a directory: containerd, shims and proxies of its engine.
+engines_processes_of() {
+    local entry
+    for entry in /proc/[0-9]*/cmdline; do
+        # A process may be gone by now; the shell itself says so, hence the braces.
+        if { tr '\0' ' ' <"$entry"; } 2>/dev/null | grep -qF -- "$1/"; then
+            entry=${entry#/proc/}
+            [ "${entry%/cmdline}" = "$$" ] || [ "${entry%/cmdline}" = "$BASHPID" ] || printf '%s\n' "${entry%/cmdline}"
+        fi
+    done
+}
+
+engine_api() { # DIR K METHOD PATH
+    curl -sS --fail-with-body --max-time 10 --unix-socket "$1/engine-$2.sock" -X "$3" "http://engine$4"
+}
+
+# Whether the process of a pid file is there and is the one: a number may have been given to another by now.
+engine_pid() { # DIR K
+    local pid
+    pid=$(cat "$1/engine-$2/pid" 2>/dev/null) || return 1
+    [ -n "$pid" ] && { tr '\0' ' ' <"/proc/$pid/cmdline"; } 2>/dev/null | grep -qF -- "$1/engine-$2/" && printf '%s\n' "$pid"
+}
+
+engine_name() { cat "$1/engine-$2/name" 2>/dev/null; }
+
+engine_run() {
+    local dir=$1 number=$2
+    shift 2
+    nsenter "--net=/var/run/netns/$(engine_name "$dir" "$number")" -- "$@"
+}
+
+# Starts the process; does not wait.
+engine_launch() { # DIR K
+    local home=$1/engine-$2 name
+    name=$(engine_name "$1" "$2")
+    # The files of a crashed engine would be taken for a running one. That of its containerd even for good, where the
+    # first process of the machine does not reap the dead.
+    rm -f "$1/engine-$2.sock" "$home/pid" "$home/run/containerd/containerd.pid" "$home"/run/containerd/*.sock*
+    # No system-wide configuration: what stands there is for another engine. (Engine 20.10 still makes /etc/docker/key.json.)
+    printf '{}\n' >"$home/daemon.json"
+    nsenter "--net=/var/run/netns/$name" -- dockerd \
+        --config-file "$home/daemon.json" --data-root "$home/data" --exec-root "$home/run" -p "$home/pid" \
+        -H "unix://$1/engine-$2.sock" --cgroup-parent "/$name" --exec-opt native.cgroupdriver=cgroupfs \
+        >>"$home/log" 2>&1 </dev/null &
+    printf '%s\n' "$!" >"$home/launched"
+    disown
+}
+
+engine_up_or_ended() { # DIR K
+    engine_api "$1" "$2" GET /_ping || engines_gone "$(cat "$1/engine-$2/launched")"
+}
+
+engine_await() { # DIR K
+    if ! engines_wait "$ENGINES_START_SECONDS" engine_up_or_ended "$1" "$2" ||
+        ! engine_api "$1" "$2" GET /_ping >/dev/null 2>&1; then
+        tail -n 15 "$1/engine-$2/log" >&2
+        engines_say "engine $2 did not start (deadline $ENGINES_START_SECONDS s); its last words are above"
+        return 1
+    fi
+}
+
+engine_start() {
+    engine_launch "$1" "$2"
+    engine_await "$1" "$2"
+}
+
+engines_start() {
+    local dir=$1 count=$2 number name
+    if [ "${#dir}" -gt "$ENGINES_DIR_LIMIT_BYTES" ]; then
+        engines_say "the path \`$dir\` is too long for sockets below it: at most $ENGINES_DIR_LIMIT_BYTES bytes"
+        return 1
+    fi
+    for number in $(seq 1 "$count"); do
+        mkdir -p "$dir/engine-$number"
+        name=nightshift-$$-$number
+        # The name may be there from an earlier caller with our process number, or a second set of engines.
+        while [ -e "/var/run/netns/$name" ]; do name=$name-$RANDOM; done
+        printf '%s\n' "$name" >"$dir/engine-$number/name"
+        if ! ip netns add "$name" || ! ip -n "$name" link set lo up; then
+            engines_say "cannot make a network namespace here: see the line above"
+            return 1
+        fi
+        engine_launch "$dir" "$number"
+    done
+    for number in $(seq 1 "$count"); do engine_await "$dir" "$number" || return 1; done
+}
+
+# Kills the containers, so that nobody waits for their grace periods, then ends the engine with its containerd.
+engine_stop() { # DIR K
+    local pid id
+    if pid=$(engine_pid "$1" "$2"); then
+        for id in $(engine_api "$1" "$2" GET /containers/json 2>/dev/null | jq -r '.[].Id' 2>/dev/null || true); do
+            engine_api "$1" "$2" POST "/containers/$id/kill" >/dev/null 2>&1 || true
+        done
+        engines_end "$pid" "$ENGINES_STOP_SECONDS"
+    fi
+}
+
+engine_kill() { # DIR K
+    local pid containerd
+    pid=$(engine_pid "$1" "$2") || return 0
+    containerd=$(cat "$1/engine-$2/run/containerd/containerd.pid" 2>/dev/null || true)
+    for pid in $pid $containerd; do
+        kill -KILL "$pid" 2>/dev/null || true
+        engines_wait 5 engines_gone "$pid" || engines_say "engine $2 does not end"
+    done
+}
+
+# Removes what an engine left: shims with their containers, mounts, cgroups, the network namespace.
+engine_sweep() { # DIR K
+    local home=$1/engine-$2 name pid child point
+    name=$(engine_name "$1" "$2") || return 0
+    for pid in $(engines_processes_of "$home"); do
+        for child in $(cat "/proc/$pid/task/$pid/children" 2>/dev/null || true); do
+            case $(cat "/proc/$child/cgroup" 2>/dev/null || true) in
+                *"/$name/"*) kill -KILL "$child" 2>/dev/null || true ;;
+            esac
+        done
+        engines_end "$pid" 5
+    done
+    for pid in $(ip netns pids "$name" 2>/dev/null || true); do
+        engines_end "$pid" 5
+    done
+    awk -v home="$home/" 'index($5, home) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r point; do
+        umount -l "$point" 2>/dev/null || true
+    done
+    find /sys/fs/cgroup -depth -type d -path "/sys/fs/cgroup*/$name*" -exec rmdir {} + 2>/dev/null || true
+    if [ -e "/var/run/netns/$name" ]; then
+        ip netns del "$name" || engines_say "network namespace $name stays"
+    fi
+}
+
+engines_numbers() { # DIR: the numbers of the engines that were made
+    local home
+    for home in "$1"/engine-*/name; do
+        [ -e "$home" ] || continue
+        home=${home%/name}
+        printf '%s\n' "${home##*/engine-}"
+    done
+}
+
+engines_stop() {
+    local number
+    # At the same time: each may take its whole deadline. A wait for these only, the caller may have other children.
+    local waits=()
+    for number in $(engines_numbers "$1"); do
+        engine_stop "$1" "$number" &
+        waits+=($!)
+    done
+    [ "${#waits[@]}" = 0 ] || wait "${waits[@]}" || true
+    for number in $(engines_numbers "$1"); do engine_sweep "$1" "$number"; done
+}
+
+# --- registry ---------------------------------------------------------------------------------------------------------
+# One process per network namespace over one directory, each on its own loopback: so every engine sees the registry under
+# the same address, needs no permission for plain HTTP (engines allow it on 127.0.0.0/8), and no packet leaves the
+# machine. The cache of blob descriptors is off: a process must see at once what another one stored.
+
+registry_address() { printf '127.0.0.1:%s\n' "$(cat "$1/registry/port")"; }
+
+registry_config() { # DIR PORT
+    printf 'version: 0.1\nlog: {level: warn}\nstorage:\n  filesystem: {rootdirectory: %s}\n' "$1/registry/data"
+    printf '  maintenance: {uploadpurging: {enabled: false}}\nhttp: {addr: "127.0.0.1:%s"}\n' "$2"
+    if [ -s "$1/registry/htpasswd" ]; then
+        printf 'auth:\n  htpasswd: {realm: nightshift-test, path: %s}\n' "$1/registry/htpasswd"
+    fi
+}
+
+# A port that is free in this network. Below 32768: the kernel gives those to nobody on its own account.
+registry_free_port() {
+    local port
+    for _ in $(seq 1 200); do
+        port=$((10240 + RANDOM % 20000))
+        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { printf '%s\n' "$port"; return 0; }
+    done
+    return 1
+}
+
+registry_answers() { # DIR PREFIX...
+    local dir=$1 status
+    shift
+    status=$("$@" curl -s -o /dev/null -w '%{http_code}' --max-time 2 "http://$(registry_address "$dir")/v2/") || return 1
+    [ "$status" = 200 ] || [ "$status" = 401 ]
+}
+
+registry_launch() { # DIR WHERE PREFIX...
+    local dir=$1 where=$2
+    shift 2
+    "$@" docker-registry serve "$dir/registry/config.yml" >>"$dir/registry/log-$where" 2>&1 </dev/null &
+    printf '%s\n' "$!" >"$dir/registry/pid-$where"
+    disown
+    if ! engines_wait "$ENGINES_REGISTRY_SECONDS" registry_answers "$dir" "$@"; then
+        tail -n 5 "$dir/registry/log-$where" >&2
+        engines_say "the registry ($where) did not start within $ENGINES_REGISTRY_SECONDS s; its last words are above"
+        return 1
+    fi
+}
+
+registry_start() {
+    local dir=$1 number port
+    mkdir -p "$dir/registry/data"
+    if [ "$#" = 3 ]; then
+        # bcrypt is all that the registry takes; perl is on every Debian and reaches it through the C library.
+        # shellcheck disable=SC2016 # for perl
+        NAME=$2 WORD=$3 perl -e '
+            my $salt = join "", map { (".", "/", "A".."Z", "a".."z", 0..9)[rand 64] } 1..21;
+            print "$ENV{NAME}:", crypt($ENV{WORD}, q($2b$05$) . $salt . "u"), "\n"' >"$dir/registry/htpasswd"
+    fi
+    if [ ! -e "$dir/registry/port" ]; then
+        port=$(registry_free_port) || { engines_say "no free port for the registry"; return 1; }
+        printf '%s\n' "$port" >"$dir/registry/port"
+    fi
+    registry_config "$dir" "$(cat "$dir/registry/port")" >"$dir/registry/config.yml"
+    registry_launch "$dir" host env || return 1
+    for number in $(engines_numbers "$dir"); do
+        registry_launch "$dir" "$number" nsenter "--net=/var/run/netns/$(engine_name "$dir" "$number")" -- || return 1
+    done
+}
+
+registry_stop() {
+    local file pid
+    for file in "$1"/registry/pid-*; do
+        [ -e "$file" ] || continue
+        pid=$(cat "$file")
+        if { tr '\0' ' ' <"/proc/$pid/cmdline"; } 2>/dev/null | grep -qF -- "$1/registry/"; then
+            engines_end "$pid" 5
+        fi
+        rm -f "$file"
+    done
+}
+
+# --- all of it --------------------------------------------------------------------------------------------------------
+
+engines_cleanup() {
+    local dir=$1
+    [ -n "$dir" ] && [ -d "$dir" ] || return 0
+    # Not interrupted half way by an impatient second Ctrl-C.
+    trap '' INT TERM
+    registry_stop "$dir"
+    engines_stop "$dir"
+    if grep -qF " $dir/" /proc/self/mountinfo; then
+        engines_say "something is still mounted below $dir: not removed"
+        return 1
+    fi
+    rm -rf -- "$dir"
+}
