@@ -51,15 +51,30 @@ impl<'t> Table<'t> {
     pub fn optional<T: FromStr<Err: Display>>(&mut self, key: &'static str) -> Option<T> {
         let value = self.value(key)?;
         let path = self.full(key);
-        self.parse_text(&path, value, |text| text.parse())
+        self.parse_text(&path, value, "a string", |text| text.parse())
     }
 
     /// A value that is written as text and must be there.
     pub fn required<T: FromStr<Err: Display>>(&mut self, key: &'static str) -> Option<T> {
-        if !self.has(key) {
-            self.missing(key);
-        }
+        self.require(key);
         self.optional(key)
+    }
+
+    /// Reports the key as missing unless it is there.
+    pub fn require(&self, key: &str) {
+        if !self.has(key) {
+            self.reading.add_missing(self.span.clone(), &format!("`{}` is missing", self.full(key)));
+        }
+    }
+
+    /// A date, time or instant: as text, or as one of TOML's own.
+    pub fn moment<T: FromStr<Err: Display>>(&mut self, key: &'static str) -> Option<T> {
+        let Some(DeValue::Datetime(moment)) = self.entries.get(key).map(Spanned::get_ref) else {
+            return self.optional(key);
+        };
+        let parsed = moment.to_string().parse();
+        self.value(key);
+        self.check(key, parsed)
     }
 
     /// `true` or `false`.
@@ -97,7 +112,7 @@ impl<'t> Table<'t> {
         let number = written.parse().ok().filter(|number| range.contains(number));
         if number.is_none() {
             let path = self.full(key);
-            let found = shown(&path, written);
+            let found = number_shown(&path, written);
             let message = format!("`{path}` is {found}, allowed are {} to {}", range.start(), range.end());
             self.reading.add(value.span(), &message, None);
         }
@@ -108,7 +123,7 @@ impl<'t> Table<'t> {
     pub fn duration(&mut self, key: &'static str, range: RangeInclusive<Duration>) -> Option<Duration> {
         let value = self.value(key)?;
         let path = self.full(key);
-        let length = self.parse_text(&path, value, duration::parse)?;
+        let length = self.parse_text(&path, value, "a duration such as `90s`, as a string", duration::parse)?;
         if range.contains(&length) {
             return Some(length);
         }
@@ -149,18 +164,22 @@ impl<'t> Table<'t> {
             return None;
         }
         let parsed: Vec<Option<T>> =
-            entries.iter().map(|entry| self.parse_text(&path, entry, |text| text.parse())).collect();
+            entries.iter().map(|entry| self.parse_text(&path, entry, "a string", |text| text.parse())).collect();
         parsed.into_iter().collect()
     }
 
     /// A table inside this one.
     pub fn table<T>(&mut self, key: &'static str, decode: impl FnOnce(&mut Table<'_>) -> T) -> Option<T> {
+        self.table_or(key, "a table", decode)
+    }
+
+    fn table_or<T>(&mut self, key: &'static str, allowed: &str, decode: impl FnOnce(&mut Table<'_>) -> T) -> Option<T> {
         let path = self.full(key);
         let Some(value) = self.value(key) else {
             return self.survey(path, decode);
         };
         let Some(entries) = value.get_ref().as_table() else {
-            self.wrong_type(&path, value, "a table");
+            self.wrong_type(&path, value, allowed);
             return None;
         };
         Some(self.decode(entries, value.span(), path, decode))
@@ -199,9 +218,9 @@ impl<'t> Table<'t> {
     ) -> Option<T> {
         if self.entries.get(key).is_some_and(|value| value.get_ref().is_str()) {
             let value = self.value(key)?;
-            return self.parse_text(&self.full(key), value, parse);
+            return self.parse_text(&self.full(key), value, "a string", parse);
         }
-        self.table(key, decode).flatten()
+        self.table_or(key, "a string or a table", decode).flatten()
     }
 
     /// A value that has a short form as a whole number, and a long form as a table.
@@ -217,7 +236,8 @@ impl<'t> Table<'t> {
         if self.entries.get(key).is_some_and(|value| value.get_ref().is_integer()) {
             return self.integer(key, range);
         }
-        self.table(key, decode).flatten()
+        let allowed = format!("a whole number from {} to {}, or a table", range.start(), range.end());
+        self.table_or(key, &allowed, decode).flatten()
     }
 
     /// A table with free keys and text as values; empty if it is absent.
@@ -230,7 +250,7 @@ impl<'t> Table<'t> {
         };
         let labels = entries.iter().filter_map(|(label, value)| {
             let path = format!("{path}.{}", excerpt(label.get_ref()));
-            let text = self.parse_text(&path, value, |text| text.parse())?;
+            let text = self.parse_text(&path, value, "a string", |text| text.parse())?;
             Some((label.get_ref().to_string(), text))
         });
         labels.collect()
@@ -239,6 +259,13 @@ impl<'t> Table<'t> {
     /// Refuses a key that is part of the product, but not of this version.
     pub fn not_yet(&mut self, key: &'static str, what: &str) {
         self.refuse(key, &format!("not supported yet by this version: {what}"), None);
+    }
+
+    /// Refuses the value of a key because it is part of the product, but not of this version.
+    pub fn value_not_yet(&self, key: &str, value: &str, allowed: &str) {
+        let message =
+            format!("`{}`: not supported yet by this version: `{value}`, allowed is {allowed}", self.full(key));
+        self.problem(key, &message, None);
     }
 
     /// Refuses a key, with the reason and what to do instead. It is not listed as allowed.
@@ -294,11 +321,6 @@ impl<'t> Table<'t> {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
-    /// Reports that a key must be there.
-    fn missing(&self, key: &str) {
-        self.reading.add_missing(self.span.clone(), &format!("`{}` is missing", self.full(key)));
-    }
-
     /// Reports every key that no one asked for.
     pub(super) fn finish(self) {
         let mut allowed = self.known.clone();
@@ -343,10 +365,11 @@ impl<'t> Table<'t> {
         &self,
         path: &str,
         value: &Spanned<DeValue<'_>>,
+        allowed: &str,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
         let Some(text) = value.get_ref().as_str() else {
-            self.wrong_type(path, value, "a string");
+            self.wrong_type(path, value, allowed);
             return None;
         };
         match parse(text) {
@@ -374,8 +397,7 @@ impl<'t> Table<'t> {
         let number = i64::from_str_radix(written.as_str(), written.radix()).ok();
         let number = number.and_then(|number| T::try_from(number).ok()).filter(|number| range.contains(number));
         if number.is_none() {
-            let found = shown(path, &written.to_string());
-            let found = found.trim_matches('`');
+            let found = number_shown(path, &written.to_string());
             let message = format!("`{path}` is {found}, allowed are {} to {}", range.start(), range.end());
             self.reading.add(value.span(), &message, None);
         }
@@ -412,6 +434,11 @@ fn type_message(path: &str, value: &DeValue<'_>, allowed: &str) -> String {
 /// A value for a message, unless it is secret.
 fn shown(path: &str, text: &str) -> String {
     if is_secret(path) { "a value that is not shown".to_owned() } else { format!("`{}`", excerpt(text)) }
+}
+
+/// The same for a number, which needs no quotes.
+fn number_shown(path: &str, text: &str) -> String {
+    shown(path, text).trim_matches('`').to_owned()
 }
 
 fn excerpt(text: &str) -> String {

@@ -3,6 +3,7 @@
 //! These types are what the rest of the product works with and what the store keeps. Reading a file into them, with every
 //! problem reported at its line, is the business of [`crate::config`].
 
+mod differences;
 mod update;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use crate::ids::AppName;
 use crate::image::{ImageRef, Repository, repository_of};
 use crate::labels::{Labels, Selector};
 use crate::quiet::QuietHours;
+pub use differences::spec_differences;
 pub use update::{FailureAction, RolloutMode, Supersede, UpdateConfig, UpdateOrder};
 
 /// Label by which a container belongs to an app when the app file says nothing else.
@@ -88,17 +90,22 @@ impl NamePattern {
     /// Whether the whole name fits the pattern.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
-        let mut parts = self.0.split('*');
-        let first = parts.next().unwrap_or("");
-        let Some(mut rest) = name.strip_prefix(first) else { return false };
-        let mut parts: Vec<&str> = parts.collect();
-        let Some(last) = parts.pop() else { return rest.is_empty() };
-        for part in parts {
-            let Some(at) = rest.find(part) else { return false };
-            rest = &rest[at + part.len()..];
-        }
-        rest.ends_with(last)
+        fits(&self.0, name)
     }
+}
+
+/// Whether the whole text fits the pattern, in which `*` stands for any text.
+pub(crate) fn fits(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or("");
+    let Some(mut rest) = text.strip_prefix(first) else { return false };
+    let mut parts: Vec<&str> = parts.collect();
+    let Some(last) = parts.pop() else { return rest.is_empty() };
+    for part in parts {
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(last)
 }
 
 impl FromStr for NamePattern {

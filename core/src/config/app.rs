@@ -1,0 +1,150 @@
+//! App files: what an operator wants of an app, read into [`AppSpec`].
+//!
+//! One function for each table, in the files beside this one. What is part of the product but not of this version is refused
+//! with that reason, never ignored.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::{Problems, Table, health, known_keys, quiet, read, update};
+use crate::ids::AppName;
+use crate::spec::{APP_LABEL, AppSpec, Freshness, Gate, InstanceSelector, TestKind};
+
+/// Most apps that one app may wait for: a chain longer than this is a mistake.
+const AFTER_LIMIT: usize = 100;
+
+/// Shortest largest age, of a test report or of what runs: below a minute nothing would ever be fresh.
+const AGE_MIN: Duration = Duration::from_secs(60);
+
+/// Longest cooldown: a fix that waits longer than a year is not wanted.
+const COOLDOWN_LIMIT: Duration = Duration::from_secs(366 * 86_400);
+
+/// Reads an app file. `file` is used in messages alone.
+///
+/// # Errors
+/// Everything that is wrong with the file, each with its place and what is allowed.
+pub fn read_app(file: &str, text: &str) -> Result<AppSpec, Problems> {
+    read(file, text, app)
+}
+
+/// Every key of an app file, in full.
+#[must_use]
+pub fn app_keys() -> BTreeSet<String> {
+    known_keys(app)
+}
+
+fn app(file: &mut Table<'_>) -> Option<AppSpec> {
+    let name: Option<AppName> = file.required("name");
+    let image = file.required("image");
+    let nodes = file.optional("nodes").unwrap_or_default();
+    let after = after(file, name.as_ref());
+    let instances = file.table("instances", instances);
+    let gate = file.table("gate", gate).unwrap_or_default();
+    let freshness = file.table("freshness", freshness).flatten();
+    let quiet_hours = file.table("quiet_hours", quiet::quiet_hours).flatten();
+    let update = file.table("update", update::update).unwrap_or_default();
+    let health = file.table("health", health::health).unwrap_or_default();
+    file.not_yet("hooks", "commands and requests around a replacement");
+    file.not_yet("rebuild", "nightly rebuilds; let a scheduled job of the CI system build and push the image");
+    let (name, image) = (name?, image?);
+    let own_label = || InstanceSelector::Label { key: APP_LABEL.to_owned(), value: name.to_string() };
+    let instances = instances.unwrap_or_else(|| Some(own_label()))?;
+    Some(AppSpec { name, image, nodes, instances, gate, freshness, quiet_hours, update, health, after })
+}
+
+fn after(file: &mut Table<'_>, name: Option<&AppName>) -> Vec<AppName> {
+    let after: Vec<AppName> = file.list("after").unwrap_or_default();
+    if after.len() > AFTER_LIMIT {
+        let message = format!("`after` names {} apps, allowed are up to {AFTER_LIMIT}", after.len());
+        file.problem("after", &message, None);
+    }
+    if let Some(name) = name
+        && after.contains(name)
+    {
+        file.problem("after", &format!("`after` names `{name}` itself, allowed are other apps"), None);
+    }
+    report_twice(file, "after", &after);
+    after
+}
+
+/// Reports what stands in a list more than once.
+fn report_twice<T: PartialEq + fmt::Display>(table: &Table<'_>, key: &str, list: &[T]) {
+    let twice = list.iter().enumerate().find(|(position, entry)| list[..*position].contains(entry));
+    if let Some((_, entry)) = twice {
+        table.problem(key, &format!("`{}` names `{entry}` twice, allowed is once", table.full(key)), None);
+    }
+}
+
+fn instances(table: &mut Table<'_>) -> Option<InstanceSelector> {
+    let label = table.optional("label").map(|Label { key, value }| InstanceSelector::Label { key, value });
+    let name = table.optional("name").map(InstanceSelector::Name);
+    let image = only_true(table, "image").map(|()| InstanceSelector::Image);
+    table.exactly_one(&["label", "name", "image"]);
+    label.or(name).or(image)
+}
+
+/// A key that can only be switched on: `false` would not say what holds instead.
+pub(super) fn only_true(table: &mut Table<'_>, key: &'static str) -> Option<()> {
+    match table.flag(key)? {
+        true => Some(()),
+        false => {
+            let message = format!("`{}` is false, allowed is `true`", table.full(key));
+            table.problem(key, &message, Some("leave the key out"));
+            None
+        }
+    }
+}
+
+/// A container's label, written `key=value`.
+struct Label {
+    key: String,
+    value: String,
+}
+
+impl FromStr for Label {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let legal = |part: &str| !part.chars().any(|c| c.is_whitespace() || c.is_control());
+        match text.split_once('=') {
+            Some((key, value)) if !key.is_empty() && legal(key) && !value.chars().any(char::is_control) => {
+                Ok(Self { key: key.to_owned(), value: value.to_owned() })
+            }
+            Some(_) | None => Err(format!(
+                "`{text}` is no label, allowed is `key=value`, such as `{APP_LABEL}=web`, no space in the key"
+            )),
+        }
+    }
+}
+
+fn gate(table: &mut Table<'_>) -> Gate {
+    let tests: Option<Vec<Kind>> = table.list("tests");
+    let tests: Option<Vec<TestKind>> = tests.map(|kinds| kinds.into_iter().map(|Kind(kind)| kind).collect());
+    report_twice(table, "tests", tests.as_deref().unwrap_or_default());
+    let max_age = table.duration("max_age", AGE_MIN..=crate::duration::LIMIT);
+    let cooldown = table.duration("cooldown", Duration::ZERO..=COOLDOWN_LIMIT);
+    let default = Gate::default();
+    Gate { tests: tests.unwrap_or(default.tests), max_age, cooldown: cooldown.unwrap_or(default.cooldown) }
+}
+
+/// A kind of test report that this version can judge.
+struct Kind(TestKind);
+
+impl FromStr for Kind {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match TestKind::ALL.into_iter().find(|kind| kind.as_str() == text) {
+            Some(kind @ TestKind::Ci) => Ok(Self(kind)),
+            Some(kind @ (TestKind::SelfTest | TestKind::Signature)) => {
+                Err(format!("not supported yet by this version: `{kind}`, allowed is `ci`"))
+            }
+            None => Err(format!("`{text}` is no kind of test, allowed is `ci`")),
+        }
+    }
+}
+
+fn freshness(table: &mut Table<'_>) -> Option<Freshness> {
+    table.require("max_age");
+    Some(Freshness { max_age: table.duration("max_age", AGE_MIN..=crate::duration::LIMIT)? })
+}
