@@ -3,4 +3,6 @@
 //! The rules are in `nightshift_core`; this crate holds the shells around them. Modules in reading order.
 
 pub mod data_dir;
+pub mod secret;
 pub mod store;
+pub mod trust;

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use nightshift_coordinator::data_dir::DataDir;
 use nightshift_coordinator::store::{
-    APPEND_LIMIT, BODY_LIMIT_BYTES, Batch, Certificate, Error, EventFilter, NewEvent, Recorded, Revision, Role,
-    Sequence, SqliteStore, Store, StreamId, Token,
+    APPEND_LIMIT, BODY_LIMIT_BYTES, Batch, Certificate, Enrolment, Error, EventFilter, NewEvent, Recorded, Revision,
+    Role, Sequence, SqliteStore, Store, StreamId, Token,
 };
 use nightshift_core::ids::Epoch;
 use serde_json::json;
@@ -241,12 +241,12 @@ async fn everything_is_there_after_a_restart(place: &dyn Place) {
     assert_eq!(store.begin_epoch().await.unwrap(), Epoch(1));
     let events = store.append(&[batch("a", 0, &[1, 2])]).await.unwrap();
     store.insert_token(&token("t1", Role::Node)).await.unwrap();
-    assert!(store.consume_join_token("t1", at(1)).await.unwrap());
+    assert_eq!(store.enroll_node("t1", &certificate("01", "n1", 1, 10)).await.unwrap(), Enrolment::Done);
     drop(store);
     let store = place.open().await;
     assert_eq!(store.begin_epoch().await.unwrap(), Epoch(2));
     assert_eq!(store.load_all(Sequence(0), 10).await.unwrap(), events);
-    assert!(!store.consume_join_token("t1", at(2)).await.unwrap());
+    assert_eq!(store.enroll_node("t1", &certificate("02", "n2", 2, 10)).await.unwrap(), Enrolment::TokenSpent);
     assert_eq!(sequences(&store.append(&[batch("a", 2, &[3])]).await.unwrap()), [3]);
 }
 
@@ -274,46 +274,71 @@ fn token(id: &str, role: Role) -> Token {
     }
 }
 
+fn certificate(serial: &str, node: &str, issued: i64, expires: i64) -> Certificate {
+    Certificate { serial: serial.into(), node: node.parse().unwrap(), issued: at(issued), expires: at(expires) }
+}
+
 async fn a_join_token_is_good_once(place: &dyn Place) {
     let store = place.open().await;
     for (id, role) in [("once", Role::Node), ("late", Role::Node), ("barred", Role::Node), ("person", Role::Admin)] {
         store.insert_token(&token(id, role)).await.unwrap();
     }
     assert!(store.insert_token(&token("once", Role::Admin)).await.is_err(), "an id was taken over");
-    let rivals = (0..8).map(|_| store.consume_join_token("once", at(59)));
-    let won = futures::future::join_all(rivals).await.into_iter().filter(|result| *result.as_ref().unwrap()).count();
-    assert_eq!(won, 1);
+    let rivals = (0..8).map(|number| {
+        let store = store.clone();
+        let certificate = certificate(&format!("0{number}"), &format!("n{number}"), 59, 100);
+        tokio::spawn(async move { store.enroll_node("once", &certificate).await.unwrap() })
+    });
+    let outcomes: Vec<_> = futures::future::join_all(rivals).await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == Enrolment::Done).count(), 1, "{outcomes:?}");
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == Enrolment::TokenSpent).count(), 7, "{outcomes:?}");
     assert_eq!(store.token("once").await.unwrap(), Some(Token { used_at: Some(at(59)), ..token("once", Role::Node) }));
-    assert!(!store.consume_join_token("late", at(60)).await.unwrap(), "its time was over");
-    assert!(!store.consume_join_token("person", at(1)).await.unwrap(), "it is no join token");
-    assert!(!store.consume_join_token("nobody", at(1)).await.unwrap());
     assert!(store.revoke_token("barred", at(1)).await.unwrap());
     assert!(!store.revoke_token("barred", at(2)).await.unwrap());
-    assert!(!store.consume_join_token("barred", at(3)).await.unwrap());
+    for (id, now, why) in [
+        ("late", 60, "its time was over"),
+        ("person", 1, "it is no join token"),
+        ("nobody", 1, "there is none"),
+        ("barred", 3, "it was barred"),
+    ] {
+        let outcome = store.enroll_node(id, &certificate("99", "late", now, 100)).await.unwrap();
+        assert_eq!(outcome, Enrolment::TokenSpent, "{id}: {why}");
+    }
     assert_eq!(store.token("nobody").await.unwrap(), None);
     let ids: Vec<_> = store.tokens().await.unwrap().into_iter().map(|token| token.id).collect();
     assert_eq!(ids, ["barred", "late", "once", "person"]);
 }
 
+async fn a_name_with_a_good_certificate_is_taken(place: &dyn Place) {
+    let store = place.open().await;
+    for id in ["t1", "t2", "t3", "t4"] {
+        store.insert_token(&token(id, Role::Node)).await.unwrap();
+    }
+    assert_eq!(store.enroll_node("t1", &certificate("01", "n1", 1, 10)).await.unwrap(), Enrolment::Done);
+    assert_eq!(store.enroll_node("t2", &certificate("02", "n1", 9, 20)).await.unwrap(), Enrolment::NameTaken);
+    assert_eq!(store.token("t2").await.unwrap(), Some(token("t2", Role::Node)), "the token was used up for nothing");
+    // Free again when the certificate is over, and when it was barred.
+    assert_eq!(store.enroll_node("t2", &certificate("02", "n1", 10, 20)).await.unwrap(), Enrolment::Done);
+    assert_eq!(store.enroll_node("t3", &certificate("03", "n1", 11, 20)).await.unwrap(), Enrolment::NameTaken);
+    store.revoke_certificates(&"n1".parse().unwrap(), at(11)).await.unwrap();
+    assert_eq!(store.enroll_node("t3", &certificate("03", "n1", 12, 20)).await.unwrap(), Enrolment::Done);
+    assert!(store.enroll_node("t4", &certificate("03", "n4", 12, 20)).await.is_err(), "a serial number was taken over");
+    assert_eq!(store.token("t4").await.unwrap(), Some(token("t4", Role::Node)));
+}
+
 async fn barred_certificates_are_listed_until_they_end(place: &dyn Place) {
     let store = place.open().await;
-    let (node, other) = ("n1".parse().unwrap(), "n2".parse().unwrap());
-    let certificate = |serial: &str, node: &nightshift_core::ids::NodeName, end| Certificate {
-        serial: serial.into(),
-        node: node.clone(),
-        issued: at(0),
-        expires: at(end),
-    };
-    for new in [certificate("01", &node, 10), certificate("02", &node, 20), certificate("03", &other, 20)] {
+    let node = "n1".parse().unwrap();
+    for new in [certificate("01", "n1", 0, 10), certificate("02", "n1", 0, 20), certificate("03", "n2", 0, 20)] {
         store.insert_certificate(&new).await.unwrap();
     }
-    assert!(store.insert_certificate(&certificate("03", &node, 20)).await.is_err(), "a serial number was taken over");
+    assert!(store.insert_certificate(&certificate("03", "n1", 0, 20)).await.is_err(), "a serial number was taken over");
     assert_eq!(store.revoked_certificates(at(1)).await.unwrap(), Vec::<String>::new());
     let barred: BTreeSet<_> = store.revoke_certificates(&node, at(1)).await.unwrap().into_iter().collect();
     assert_eq!(barred, BTreeSet::from(["01".to_owned(), "02".to_owned()]));
     assert_eq!(store.revoke_certificates(&node, at(2)).await.unwrap(), Vec::<String>::new());
     // A node that enrols again gets a new one, which is good.
-    store.insert_certificate(&certificate("04", &node, 30)).await.unwrap();
+    store.insert_certificate(&certificate("04", "n1", 2, 30)).await.unwrap();
     assert_eq!(store.revoked_certificates(at(9)).await.unwrap(), ["01", "02"]);
     assert_eq!(store.revoked_certificates(at(10)).await.unwrap(), ["02"]);
 }
@@ -349,6 +374,7 @@ macro_rules! every_test_on {
                 everything_is_there_after_a_restart,
                 everything_that_returned_survives_a_power_cut,
                 a_join_token_is_good_once,
+                a_name_with_a_good_certificate_is_taken,
                 barred_certificates_are_listed_until_they_end,
             ]
         );

@@ -102,3 +102,14 @@ pub struct Certificate {
     /// When it ends by itself.
     pub expires: DateTime<Utc>,
 }
+
+/// What became of a node's request to join.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enrolment {
+    /// The node is in; the token is used up.
+    Done,
+    /// The token was used, revoked or too old, or is no join token.
+    TokenSpent,
+    /// A node of this name has a certificate that is still good; the token was not used up.
+    NameTaken,
+}

@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use nightshift_core::ids::{Epoch, NodeName};
 
-pub use access::{Certificate, Role, Token, UnknownRole};
+pub use access::{Certificate, Enrolment, Role, Token, UnknownRole};
 pub use event::{Batch, EventFilter, NewEvent, Recorded, Revision, Sequence, StreamId};
 pub use sqlite::SqliteStore;
 
@@ -124,11 +124,11 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// The database failed.
     async fn tokens(&self) -> Result<Vec<Token>, Error>;
 
-    /// Uses up a join token: `true` for exactly one caller, and for none once it is revoked or its time is over.
+    /// Uses up a join token for a node's first certificate, which counts as issued now: all of it, or nothing.
     ///
     /// # Errors
-    /// The database failed.
-    async fn consume_join_token(&self, id: &str, now: DateTime<Utc>) -> Result<bool, Error>;
+    /// The database failed, also because the serial number is taken.
+    async fn enroll_node(&self, token_id: &str, certificate: &Certificate) -> Result<Enrolment, Error>;
 
     /// Bars a token from now on; `false` when there is none with this id or it was revoked before.
     ///
@@ -136,7 +136,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// The database failed.
     async fn revoke_token(&self, id: &str, now: DateTime<Utc>) -> Result<bool, Error>;
 
-    /// Remembers a certificate before it is handed out.
+    /// Remembers a further certificate of a node before it is handed out.
     ///
     /// # Errors
     /// The database failed, also because the serial number is taken.

@@ -20,8 +20,8 @@ use sqlx::sqlite::{
 use sqlx::{QueryBuilder, Row, SqlSafeStr, Sqlite};
 
 use super::{
-    APPEND_LIMIT, BODY_LIMIT_BYTES, Batch, Certificate, Error, EventFilter, NewEvent, PAGE_LIMIT, Recorded, Revision,
-    Sequence, Store, StreamId, Token, sqlite_access as access,
+    APPEND_LIMIT, BODY_LIMIT_BYTES, Batch, Certificate, Enrolment, Error, EventFilter, NewEvent, PAGE_LIMIT, Recorded,
+    Revision, Sequence, Store, StreamId, Token, sqlite_access as access,
 };
 use crate::data_dir::{DataDir, SECRET_FILE_MODE};
 
@@ -180,8 +180,14 @@ impl Store for SqliteStore {
         access::tokens(&self.read).await
     }
 
-    async fn consume_join_token(&self, id: &str, now: DateTime<Utc>) -> Result<bool, Error> {
-        access::consume_join_token(&self.write, id, now).await
+    async fn enroll_node(&self, token_id: &str, certificate: &Certificate) -> Result<Enrolment, Error> {
+        let mut transaction = self.write.begin_with(BEGIN_WRITE).await?;
+        let outcome = access::enroll_node(&mut transaction, token_id, certificate).await?;
+        match outcome {
+            Enrolment::Done => transaction.commit().await?,
+            Enrolment::TokenSpent | Enrolment::NameTaken => transaction.rollback().await?,
+        }
+        Ok(outcome)
     }
 
     async fn revoke_token(&self, id: &str, now: DateTime<Utc>) -> Result<bool, Error> {

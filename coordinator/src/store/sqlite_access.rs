@@ -2,11 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use nightshift_core::ids::NodeName;
-use sqlx::Row;
-use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
+use sqlx::{Executor, Row, Sqlite};
 
 use super::sqlite::time;
-use super::{Certificate, Error, Role, Token};
+use super::{Certificate, Enrolment, Error, Role, Token};
 
 pub(super) async fn insert_token(pool: &SqlitePool, token: &Token) -> Result<(), Error> {
     let sql = "INSERT INTO tokens (id, role, name, secret_hash, created, expires, apps, used_at, revoked_at) \
@@ -38,11 +38,26 @@ pub(super) async fn tokens(pool: &SqlitePool) -> Result<Vec<Token>, Error> {
     rows.iter().map(read_token).collect()
 }
 
-pub(super) async fn consume_join_token(pool: &SqlitePool, id: &str, now: DateTime<Utc>) -> Result<bool, Error> {
+/// In a transaction that the caller commits only when it is done.
+pub(super) async fn enroll_node(
+    connection: &mut SqliteConnection,
+    token_id: &str,
+    certificate: &Certificate,
+) -> Result<Enrolment, Error> {
+    let now = certificate.issued.timestamp_micros();
     let sql = "UPDATE tokens SET used_at = $2 WHERE id = $1 AND role = $3 AND used_at IS NULL \
                AND revoked_at IS NULL AND (expires IS NULL OR expires > $2)";
-    let query = sqlx::query(sql).bind(id).bind(now.timestamp_micros()).bind(Role::Node.as_str());
-    Ok(query.execute(pool).await?.rows_affected() == 1)
+    let spend = sqlx::query(sql).bind(token_id).bind(now).bind(Role::Node.as_str());
+    if spend.execute(&mut *connection).await?.rows_affected() != 1 {
+        return Ok(Enrolment::TokenSpent);
+    }
+    let sql = "SELECT 1 FROM certificates WHERE node = $1 AND revoked_at IS NULL AND expires > $2 LIMIT 1";
+    let taken = sqlx::query(sql).bind(certificate.node.as_str()).bind(now);
+    if taken.fetch_optional(&mut *connection).await?.is_some() {
+        return Ok(Enrolment::NameTaken);
+    }
+    insert_certificate(connection, certificate).await?;
+    Ok(Enrolment::Done)
 }
 
 pub(super) async fn revoke_token(pool: &SqlitePool, id: &str, now: DateTime<Utc>) -> Result<bool, Error> {
@@ -51,13 +66,16 @@ pub(super) async fn revoke_token(pool: &SqlitePool, id: &str, now: DateTime<Utc>
     Ok(done.rows_affected() == 1)
 }
 
-pub(super) async fn insert_certificate(pool: &SqlitePool, certificate: &Certificate) -> Result<(), Error> {
+pub(super) async fn insert_certificate(
+    executor: impl Executor<'_, Database = Sqlite>,
+    certificate: &Certificate,
+) -> Result<(), Error> {
     sqlx::query("INSERT INTO certificates (serial, node, issued, expires) VALUES ($1, $2, $3, $4)")
         .bind(&certificate.serial)
         .bind(certificate.node.as_str())
         .bind(certificate.issued.timestamp_micros())
         .bind(certificate.expires.timestamp_micros())
-        .execute(pool)
+        .execute(executor)
         .await?;
     Ok(())
 }
