@@ -22,6 +22,8 @@ mod host;
 mod labels;
 mod raw;
 mod refuse;
+#[cfg(test)]
+mod tests;
 mod volumes;
 
 use std::collections::BTreeMap;

@@ -12,6 +12,7 @@ use super::refuse::Refusal;
 
 /// Makes the host configuration hold every unnamed volume that the container has.
 pub(super) fn hold(container: Inspect<'_>, host_config: &mut Map<String, Value>) -> Result<(), Refusal> {
+    container.get("Mounts")?;
     let mut covered = covered_by_options(container)?;
     let mut binds: Vec<Value> = Vec::new();
     for mount in container.list("Mounts")? {
