@@ -48,6 +48,26 @@ pub struct InstanceView {
     pub image_created: Option<DateTime<Utc>>,
 }
 
+impl InstanceView {
+    /// Whether it serves, as far as its engine can tell. One that was never started is not missed by anybody.
+    #[must_use]
+    pub const fn is_available(&self) -> bool {
+        match (self.state, self.health) {
+            (RunState::Created, _) | (RunState::Running, Health::None | Health::Healthy) => true,
+            (RunState::Running, Health::Starting | Health::Unhealthy)
+            | (RunState::Paused | RunState::Restarting | RunState::Removing | RunState::Exited | RunState::Dead, _) => {
+                false
+            }
+        }
+    }
+
+    /// Whether it runs this digest.
+    #[must_use]
+    pub fn runs(&self, digest: &Digest) -> bool {
+        self.digests.contains(digest)
+    }
+}
+
 /// Fetch an image ahead of its window.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Prepull {

@@ -3,9 +3,13 @@
 //! Nothing here reads a clock, draws a random number, opens a file or speaks to a network: time and facts come in as
 //! arguments, decisions go out as values. The shells (`agent`, `coordinator`) act on them, and store before they act.
 
+pub mod catalog;
 pub mod config;
 pub mod container;
+pub mod control;
 pub mod duration;
+pub mod event;
+pub mod fleet;
 pub mod ids;
 pub mod image;
 pub mod instance;
@@ -13,5 +17,8 @@ pub mod labels;
 pub mod quiet;
 pub mod recreate;
 pub mod release;
+pub mod rollout;
 pub mod spec;
 pub mod step;
+#[cfg(test)]
+mod testing;

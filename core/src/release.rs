@@ -66,8 +66,6 @@ pub struct Release {
     pub digest: Digest,
     /// When this fleet first heard of it.
     pub first_seen: DateTime<Utc>,
-    /// Grows each time the followed tag moves to it: the release with the greatest rank is the newest.
-    pub rank: u64,
     /// When the image was built, from its configuration; `None` until the registry was asked.
     pub created: Option<DateTime<Utc>>,
     /// What tests said, oldest first.
@@ -81,8 +79,8 @@ pub struct Release {
 impl Release {
     /// A release of which nothing more is known than that it exists.
     #[must_use]
-    pub const fn new(digest: Digest, first_seen: DateTime<Utc>, rank: u64) -> Self {
-        Self { digest, first_seen, rank, created: None, reports: Vec::new(), quarantine: None, known_good: None }
+    pub const fn new(digest: Digest, first_seen: DateTime<Utc>) -> Self {
+        Self { digest, first_seen, created: None, reports: Vec::new(), quarantine: None, known_good: None }
     }
 }
 
@@ -189,7 +187,7 @@ mod tests {
 
     fn release(reports: &[(TestKind, TestResult, i64)]) -> Release {
         let digest = format!("sha256:{}", "0".repeat(64)).parse().expect("well formed");
-        let mut release = Release::new(digest, at(0), 1);
+        let mut release = Release::new(digest, at(0));
         release.reports = reports
             .iter()
             .map(|&(kind, result, second)| TestReport {

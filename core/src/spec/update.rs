@@ -62,15 +62,17 @@ impl Default for UpdateConfig {
 }
 
 impl UpdateConfig {
-    /// Time that one step may need at worst on the node, rollback included: stopping and starting each way is bounded by
-    /// `stop_margin`.
+    /// Time that one step may need at worst on the node, rollback included: its deadline to become healthy, its monitor
+    /// period, and stopping and starting once forward and once back.
     #[must_use]
-    pub fn worst_case(&self, canary: bool, stop_margin: Duration) -> Duration {
+    pub fn worst_case(&self, canary: bool) -> Duration {
         let monitor = if canary { self.canary_monitor } else { self.monitor };
-        // Forward until the monitor period ends, then back: stop, start, and the old one's own time to become healthy.
-        self.healthy_deadline * 2 + monitor + stop_margin * 2
+        self.healthy_deadline + monitor + STOP_START_MARGIN * 2
     }
 }
+
+/// What one stop and one start of a container may take: the engine's default grace of 10 s, and as much again for a slow disk.
+const STOP_START_MARGIN: Duration = Duration::from_secs(30);
 
 /// Who lets a rollout go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

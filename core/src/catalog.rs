@@ -1,0 +1,278 @@
+//! What the fleet remembers apart from its rollouts: apps with their releases and adopted instances, and nodes.
+//!
+//! [`Catalog::apply`] folds stored events and never refuses one.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Event, Recorded};
+use crate::ids::{AppName, NodeName, SpecVersion};
+use crate::image::Digest;
+use crate::labels::Labels;
+use crate::release::{KnownGoodBy, Quarantine, Release};
+use crate::spec::AppSpec;
+
+/// Most releases remembered of one app: more than a year of nightly builds. The oldest that nobody needs go first.
+pub const RELEASE_LIMIT: usize = 500;
+
+/// What a person lets a node do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Availability {
+    /// Takes part.
+    #[default]
+    Active,
+    /// No step starts there; its instances do not count as missing.
+    Pause,
+    /// The same, and it is about to leave.
+    Drain,
+}
+
+/// A node that once joined.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Node {
+    /// What it may do.
+    pub availability: Availability,
+    /// Its labels, as its agent last gave them.
+    pub labels: Labels,
+}
+
+/// An instance that was once found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adopted {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// What it ran then.
+    pub digest: Option<Digest>,
+}
+
+/// An app with all that is remembered of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct App {
+    /// The spec in force.
+    pub spec: AppSpec,
+    /// Its version.
+    pub version: SpecVersion,
+    /// When that version came into force.
+    pub applied_at: DateTime<Utc>,
+    /// Whether it is followed.
+    pub enabled: bool,
+    /// Digests in order: the last one is the newest. The order is that in which the tag moved to them.
+    pub releases: Vec<Release>,
+    /// The digest to which the tag pointed when it was last looked at.
+    pub tagged: Option<Digest>,
+    /// Instances by node and container name.
+    pub adopted: BTreeMap<(NodeName, String), Adopted>,
+}
+
+impl App {
+    /// What is known of a digest.
+    #[must_use]
+    pub fn release(&self, digest: &Digest) -> Option<&Release> {
+        self.releases.iter().find(|release| release.digest == *digest)
+    }
+
+    /// How new a digest is among the known ones; greater is newer.
+    #[must_use]
+    pub fn age_rank(&self, digest: &Digest) -> Option<usize> {
+        self.releases.iter().position(|release| release.digest == *digest)
+    }
+
+    /// The newest release that may be a target now.
+    #[must_use]
+    pub fn target(&self, now: DateTime<Utc>) -> Option<&Release> {
+        self.releases.iter().rev().find(|release| self.spec.gate.judge(release, now).is_ok())
+    }
+
+    /// The newest known-good digest that is not barred, other than this one.
+    #[must_use]
+    pub fn known_good_before(&self, digest: Option<&Digest>) -> Option<&Release> {
+        let good = |release: &&Release| release.known_good.is_some() && release.quarantine.is_none();
+        let other = |release: &&Release| Some(&release.digest) != digest;
+        self.releases.iter().filter(good).filter(other).max_by_key(|release| release.known_good.map(|(at, _)| at))
+    }
+
+    fn release_mut(&mut self, digest: &Digest) -> Option<&mut Release> {
+        self.releases.iter_mut().find(|release| release.digest == *digest)
+    }
+
+    /// The release, which is made known first where it is not: before the newest that is not younger.
+    fn learn(&mut self, digest: &Digest, created: Option<DateTime<Utc>>, at: DateTime<Utc>) -> &mut Release {
+        let place = match self.age_rank(digest) {
+            Some(place) => place,
+            None => {
+                let place = self.place_for(created);
+                let mut release = Release::new(digest.clone(), at);
+                release.created = created;
+                self.releases.insert(place, release);
+                place
+            }
+        };
+        let release = &mut self.releases[place];
+        release.created = release.created.or(created);
+        release
+    }
+
+    /// Where a digest belongs that was never seen at the tag: behind the last release that is known to be built earlier; where
+    /// nothing can be compared, just before the one to which the tag points.
+    fn place_for(&self, created: Option<DateTime<Utc>>) -> usize {
+        let earlier = |release: &Release| matches!((release.created, created), (Some(a), Some(b)) if a < b);
+        let behind = self.releases.iter().rposition(earlier).map(|place| place + 1);
+        let tagged = self.tagged.as_ref().and_then(|tagged| self.age_rank(tagged));
+        behind.or(tagged).unwrap_or(self.releases.len())
+    }
+
+    /// Forgets the oldest releases that nothing depends on.
+    fn trim(&mut self) {
+        while self.releases.len() > RELEASE_LIMIT {
+            let idle = |release: &Release| release.known_good.is_none() && release.quarantine.is_none();
+            let oldest = self.releases.iter().position(idle).unwrap_or(0);
+            self.releases.remove(oldest);
+        }
+    }
+}
+
+/// Everything that is remembered apart from the rollouts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Catalog {
+    apps: BTreeMap<AppName, App>,
+    nodes: BTreeMap<NodeName, Node>,
+}
+
+impl Catalog {
+    /// The app of that name.
+    #[must_use]
+    pub fn app(&self, name: &AppName) -> Option<&App> {
+        self.apps.get(name)
+    }
+
+    /// Every app.
+    pub fn apps(&self) -> impl Iterator<Item = &App> {
+        self.apps.values()
+    }
+
+    /// The node of that name.
+    #[must_use]
+    pub fn node(&self, name: &NodeName) -> Option<&Node> {
+        self.nodes.get(name)
+    }
+
+    /// Every node.
+    pub fn nodes(&self) -> impl Iterator<Item = (&NodeName, &Node)> {
+        self.nodes.iter()
+    }
+
+    /// Folds one fact.
+    pub fn apply(&mut self, recorded: &Recorded) {
+        let at = recorded.at;
+        match &recorded.event {
+            Event::AppApplied { spec, version, .. } => self.app_applied(spec, *version, at),
+            Event::AppEnabled { app, enabled, .. } => self.with(app, |app| app.enabled = *enabled),
+            Event::AppRemoved { app, .. } => drop(self.apps.remove(app)),
+            Event::ReleaseSeen { app, digest, created } => self.with(app, |app| {
+                app.learn(digest, *created, at);
+                app.tagged = Some(digest.clone());
+                if let Some(place) = app.age_rank(digest) {
+                    let release = app.releases.remove(place);
+                    app.releases.push(release);
+                }
+                app.trim();
+            }),
+            Event::TestReported { app, digest, report, created } => self.with(app, |app| {
+                app.learn(digest, *created, at).reports.push(report.clone());
+                app.trim();
+            }),
+            Event::ReleaseQuarantined { app, digest, reason } => self.with(app, |app| {
+                let quarantine = Quarantine { since: at, reason: reason.clone(), by: recorded.by.0.clone() };
+                app.learn(digest, None, at).quarantine = Some(quarantine);
+            }),
+            Event::QuarantineCleared { app, digest, .. } => self.with(app, |app| {
+                if let Some(release) = app.release_mut(digest) {
+                    release.quarantine = None;
+                }
+            }),
+            Event::ReleaseKnownGood { app, digest, because } => self.with(app, |app| {
+                app.known_good(digest, *because, at);
+            }),
+            Event::InstanceAdopted { app, node, container, digest } => self.with(app, |app| {
+                app.adopted.insert((node.clone(), container.clone()), Adopted { at, digest: digest.clone() });
+            }),
+            Event::InstanceForgotten { app, node, container } => self.with(app, |app| {
+                app.adopted.remove(&(node.clone(), container.clone()));
+            }),
+            Event::NodeEnrolled { node } => drop(self.nodes.entry(node.clone()).or_default()),
+            Event::NodeLabelled { node, labels } => {
+                self.nodes.entry(node.clone()).or_default().labels.clone_from(labels);
+            }
+            Event::NodeAvailabilitySet { node, availability, .. } => {
+                self.nodes.entry(node.clone()).or_default().availability = *availability;
+            }
+            Event::NodeRemoved { node, .. } => self.node_removed(node),
+            Event::RolloutPlanned { .. }
+            | Event::RolloutMoved { .. }
+            | Event::RolloutPromoted { .. }
+            | Event::StepOrdered { .. }
+            | Event::StepReported { .. }
+            | Event::StepUnknown { .. }
+            | Event::StepRequeued { .. }
+            | Event::StepSkipped { .. }
+            | Event::RollbackPlanned { .. } => {}
+        }
+    }
+
+    fn with(&mut self, name: &AppName, change: impl FnOnce(&mut App)) {
+        if let Some(app) = self.apps.get_mut(name) {
+            change(app);
+        }
+    }
+
+    fn app_applied(&mut self, spec: &AppSpec, version: SpecVersion, at: DateTime<Utc>) {
+        let before = self.apps.remove(&spec.name);
+        // Digests of one repository mean nothing in another: a new reference starts with an empty history.
+        let same = before.filter(|app| app.spec.image.repository == spec.image.repository);
+        let mut app = same.unwrap_or_else(|| App {
+            spec: spec.clone(),
+            version,
+            applied_at: at,
+            enabled: true,
+            releases: Vec::new(),
+            tagged: None,
+            adopted: BTreeMap::new(),
+        });
+        if app.spec.image != spec.image {
+            app.tagged = None;
+        }
+        app.spec = spec.clone();
+        app.version = version;
+        app.applied_at = at;
+        self.apps.insert(spec.name.clone(), app);
+    }
+
+    fn node_removed(&mut self, node: &NodeName) {
+        self.nodes.remove(node);
+        for app in self.apps.values_mut() {
+            app.adopted.retain(|(adopted_on, _), _| adopted_on != node);
+        }
+    }
+}
+
+impl App {
+    fn known_good(&mut self, digest: &Digest, because: KnownGoodBy, at: DateTime<Utc>) {
+        let fresh = self.age_rank(digest).is_none();
+        let release = self.learn(digest, None, at);
+        release.known_good = Some((at, because));
+        if fresh {
+            // What was found running is older than anything that the tag has shown since.
+            if let Some(place) = self.age_rank(digest) {
+                let release = self.releases.remove(place);
+                self.releases.insert(0, release);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "catalog_tests.rs"]
+mod tests;

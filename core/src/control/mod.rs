@@ -1,0 +1,187 @@
+//! The coordinator's whole judgement: the fold of everything stored, and what follows from it, from what agents report and
+//! from what people ask.
+//!
+//! The driver around it does always the same: ask for a decision, append its events in one transaction, apply them, act.
+//! [`Control::tick`] is asked after each change and at the instant that it named; it is level-triggered, so it does not
+//! matter how often. Nothing in here has an effect.
+
+mod automatic;
+mod reports;
+mod requests;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::catalog::Catalog;
+use crate::event::Recorded;
+use crate::fleet::Fleet;
+use crate::ids::{AppName, Epoch, RolloutId};
+use crate::rollout::{Context, Decision, Rejection, RejectionKind, Rollout, WaitingOn};
+pub use requests::{Plan, Request, StartOptions};
+
+/// Ended rollouts remembered of one app: enough to look back some weeks; older ones are in the event log.
+const ENDED_LIMIT: usize = 30;
+
+/// How long after a start of the coordinator absent agents count as still on their way: longer than an agent's longest pause
+/// between two tries to connect.
+pub const SETTLE_TIME: Duration = Duration::from_secs(20);
+
+/// Everything that the coordinator remembers, and how it judges.
+#[derive(Debug, Clone)]
+pub struct Control {
+    catalog: Catalog,
+    rollouts: BTreeMap<RolloutId, Rollout>,
+    epoch: Epoch,
+    started_at: DateTime<Utc>,
+    unknown_after: Duration,
+}
+
+impl Control {
+    /// A coordinator that remembers nothing yet.
+    #[must_use]
+    pub fn new(epoch: Epoch, started_at: DateTime<Utc>, unknown_after: Duration) -> Self {
+        Self { catalog: Catalog::default(), rollouts: BTreeMap::new(), epoch, started_at, unknown_after }
+    }
+
+    /// Folds one stored fact.
+    pub fn apply(&mut self, recorded: &Recorded) {
+        if let Some(rollout) = Rollout::from_planned(recorded) {
+            self.rollouts.insert(rollout.id.clone(), rollout);
+        } else if let Some(rollout) = recorded.event.rollout().and_then(|id| self.rollouts.get_mut(id)) {
+            rollout.apply(recorded);
+            if rollout.is_over() {
+                let app = rollout.app().clone();
+                self.forget_old(&app);
+            }
+        } else {
+            self.catalog.apply(recorded);
+        }
+    }
+
+    fn forget_old(&mut self, app: &AppName) {
+        let over: Vec<_> = self.rollouts.values().filter(|rollout| rollout.app() == app && rollout.is_over()).collect();
+        let mut over: Vec<_> = over.into_iter().map(|rollout| (rollout.created_at, rollout.id.clone())).collect();
+        over.sort();
+        let surplus = over.len().saturating_sub(ENDED_LIMIT);
+        for (_, id) in over.into_iter().take(surplus) {
+            self.rollouts.remove(&id);
+        }
+    }
+
+    /// Apps, releases and nodes.
+    #[must_use]
+    pub const fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// The present epoch.
+    #[must_use]
+    pub const fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Every remembered rollout, the newest first.
+    #[must_use]
+    pub fn rollouts(&self) -> Vec<&Rollout> {
+        let mut all: Vec<_> = self.rollouts.values().collect();
+        all.sort_by(|a, b| (b.created_at, &b.id).cmp(&(a.created_at, &a.id)));
+        all
+    }
+
+    /// The app's rollout that has not ended, if there is one.
+    #[must_use]
+    pub fn open_rollout(&self, app: &AppName) -> Option<&Rollout> {
+        self.rollouts.values().find(|rollout| rollout.app() == app && !rollout.state.is_end())
+    }
+
+    /// The rollout that a person means: by id, by an unambiguous start of one, or the newest of an app.
+    ///
+    /// # Errors
+    /// None, or more than one, fits.
+    pub fn find_rollout(&self, word: &str) -> Result<&Rollout, Rejection> {
+        if let Some(exact) = self.rollouts.values().find(|rollout| rollout.id.as_str() == word) {
+            return Ok(exact);
+        }
+        if let Some(newest) = self.rollouts().into_iter().find(|rollout| rollout.app().as_str() == word) {
+            return Ok(newest);
+        }
+        let fits: Vec<_> = self.rollouts.values().filter(|rollout| rollout.id.as_str().starts_with(word)).collect();
+        match fits.as_slice() {
+            [one] if !word.is_empty() => Ok(one),
+            [] | [_] => Err(Rejection::new(RejectionKind::NotFound, format!("no rollout `{word}`"))
+                .hint("`nightshift rollout list` shows them; an app's name means its newest")),
+            [..] => Err(Rejection::new(RejectionKind::Usage, format!("`{word}` fits {} rollouts", fits.len()))
+                .hint("write more of the id")),
+        }
+    }
+
+    /// Until when absent agents count as still on their way; in the past as soon as all of them are back.
+    fn settled_at(&self, fleet: &Fleet) -> DateTime<Utc> {
+        let back = |name| fleet.node(name).is_some_and(|node| node.instances.is_some() || node.engine_error.is_some());
+        if self.catalog.nodes().all(|(name, _)| back(name)) {
+            return self.started_at;
+        }
+        self.started_at + TimeDelta::from_std(SETTLE_TIME).unwrap_or(TimeDelta::MAX)
+    }
+
+    /// Runs `judge` with everything a rollout decides on.
+    fn with_context<T>(&self, fleet: &Fleet, now: DateTime<Utc>, judge: impl FnOnce(&Context<'_>) -> T) -> T {
+        let open: Vec<_> = self.rollouts.values().filter(|rollout| !rollout.is_over()).collect();
+        judge(&Context {
+            now,
+            epoch: self.epoch,
+            catalog: &self.catalog,
+            fleet,
+            open: &open,
+            settled_at: self.settled_at(fleet),
+            unknown_after: self.unknown_after,
+        })
+    }
+
+    /// What comes next in the whole fleet. With events in it: append, apply, act, and ask again. `new_id` names the rollout
+    /// that this decision may bring about.
+    #[must_use]
+    pub fn tick(&self, fleet: &Fleet, now: DateTime<Utc>, new_id: &RolloutId) -> Decision {
+        self.with_context(fleet, now, |context| {
+            let mut whole = Decision::default();
+            for rollout in context.open {
+                let one = rollout.decide(context);
+                // Orders of two rollouts for one node must not be decided on the same facts: one rollout at a time.
+                let decided = !one.events.is_empty();
+                merge(&mut whole, one);
+                if decided {
+                    return whole;
+                }
+            }
+            self.start_automatically(context, new_id, &mut whole);
+            whole
+        })
+    }
+
+    /// Why nothing more happens with a rollout now.
+    #[must_use]
+    pub fn rollout_waits(&self, rollout: &Rollout, fleet: &Fleet, now: DateTime<Utc>) -> Vec<WaitingOn> {
+        self.with_context(fleet, now, |context| rollout.decide(context).waiting_on)
+    }
+}
+
+impl Rollout {
+    /// Whether it has ended and no agent may be at work for it any more.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.state.is_end() && self.in_flight().next().is_none()
+    }
+}
+
+fn merge(whole: &mut Decision, one: Decision) {
+    whole.events.extend(one.events);
+    whole.actions.extend(one.actions);
+    if let Some(at) = one.wake_at {
+        whole.wake(at);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,472 @@
+//! What people and CI ask of the coordinator, as facts or as a refusal that says why and what to do.
+
+use chrono::{DateTime, Utc};
+
+use crate::catalog::{App, Availability};
+use crate::control::Control;
+use crate::control::automatic::planned;
+use crate::event::{Actor, Event, Recorded};
+use crate::fleet::Fleet;
+use crate::ids::{AppName, NodeName, RolloutId, SpecVersion};
+use crate::image::Digest;
+use crate::release::{GateDenial, TestReport, TestResult};
+use crate::rollout::{Candidate, Command, Context, Overrides, Rejection, RejectionKind, Skip, WaitingOn, candidates};
+use crate::spec::{AppSpec, TestKind, spec_differences};
+use crate::step::Purpose;
+
+/// Most reports kept of one release: a CI that reports in a loop must not fill the memory.
+const REPORT_LIMIT: usize = 100;
+
+/// How a person starts a rollout.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StartOptions {
+    /// The target; `None`: the newest release that the gate lets through.
+    pub digest: Option<Digest>,
+    /// What is set aside.
+    pub overrides: Overrides,
+    /// Why.
+    pub reason: String,
+}
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Bring specs into force.
+    Apply(Vec<AppSpec>),
+    /// Follow an app again, or no longer.
+    Enable {
+        /// The app.
+        app: AppName,
+        /// Whether to follow it.
+        enabled: bool,
+        /// Why.
+        reason: String,
+    },
+    /// Forget an app.
+    Remove {
+        /// The app.
+        app: AppName,
+        /// Why.
+        reason: String,
+    },
+    /// The watcher saw the tag point to a digest.
+    Seen {
+        /// The app.
+        app: AppName,
+        /// The digest.
+        digest: Digest,
+        /// When the image was built.
+        created: Option<DateTime<Utc>>,
+    },
+    /// A test report.
+    Report {
+        /// The app.
+        app: AppName,
+        /// The digest.
+        digest: Digest,
+        /// The suite.
+        suite: String,
+        /// What came out.
+        result: TestResult,
+        /// Where to read more.
+        url: Option<String>,
+        /// When the image was built, if the registry could be asked.
+        created: Option<DateTime<Utc>>,
+    },
+    /// Bar a digest, or no longer.
+    Quarantine {
+        /// The app.
+        app: AppName,
+        /// The digest.
+        digest: Digest,
+        /// Whether to bar it.
+        quarantined: bool,
+        /// Why.
+        reason: String,
+    },
+    /// Start a rollout.
+    Start {
+        /// The app.
+        app: AppName,
+        /// How.
+        options: StartOptions,
+        /// The new rollout's identity.
+        id: RolloutId,
+    },
+    /// Go back to a known-good digest.
+    Rollback {
+        /// The app.
+        app: AppName,
+        /// The target; `None`: the last known-good digest before the one that runs.
+        digest: Option<Digest>,
+        /// Why.
+        reason: String,
+        /// The new rollout's identity.
+        id: RolloutId,
+    },
+    /// Pause, resume, abort, promote or retry a rollout.
+    Change {
+        /// Its id, the start of it, or an app's name.
+        rollout: String,
+        /// What to do.
+        command: Command,
+        /// Why.
+        reason: String,
+    },
+    /// A node has a certificate now.
+    Enrolled(NodeName),
+    /// What a node may do.
+    SetAvailability {
+        /// The node.
+        node: NodeName,
+        /// What it may do.
+        availability: Availability,
+        /// Why.
+        reason: String,
+    },
+    /// A node leaves the fleet.
+    RemoveNode {
+        /// The node.
+        node: NodeName,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A rollout as it would be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The target.
+    pub to: Digest,
+    /// Every instance, in order, with the reason where it would be left out.
+    pub candidates: Vec<Candidate>,
+}
+
+fn not_found(what: &str, name: &impl std::fmt::Display, list: &str) -> Rejection {
+    Rejection::new(RejectionKind::NotFound, format!("no {what} `{name}`"))
+        .hint(format!("`nightshift {list}` shows them"))
+}
+
+impl Control {
+    /// The facts that a request brings about; none when everything is as asked already.
+    ///
+    /// # Errors
+    /// The request names what is not there, does not fit, or is forbidden by a rule.
+    pub fn request(
+        &self,
+        request: Request,
+        by: &Actor,
+        fleet: &Fleet,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Recorded>, Rejection> {
+        let events = match request {
+            Request::Apply(specs) => self.apply_specs(specs)?,
+            Request::Enable { app, enabled, reason } => {
+                let known = self.must_know(&app)?.enabled;
+                if known == enabled { Vec::new() } else { vec![Event::AppEnabled { app, enabled, reason }] }
+            }
+            Request::Remove { app, reason } => self.remove_app(app, reason)?,
+            Request::Seen { app, digest, created } => self.seen(app, digest, created),
+            Request::Report { app, digest, suite, result, url, created } => {
+                let report = TestReport { kind: TestKind::Ci, suite, result, by: by.0.clone(), at: now, url };
+                self.report(app, digest, report, created)?
+            }
+            Request::Quarantine { app, digest, quarantined, reason } => {
+                self.quarantine(app, digest, quarantined, reason)?
+            }
+            Request::Start { app, options, id } => {
+                vec![self.with_context(fleet, now, |context| self.start(&app, &options, &id, context))?]
+            }
+            Request::Rollback { app, digest, reason, id } => vec![self.roll_back(&app, digest, &reason, &id, fleet)?],
+            Request::Change { rollout, command, reason } => {
+                let rollout = self.find_rollout(&rollout)?;
+                return self.with_context(fleet, now, |context| rollout.command(command, by, &reason, context));
+            }
+            Request::Enrolled(node) => vec![Event::NodeEnrolled { node }],
+            Request::SetAvailability { node, availability, reason } => {
+                let known = self.catalog.node(&node).ok_or_else(|| not_found("node", &node, "node list"))?;
+                let same = known.availability == availability;
+                if same { Vec::new() } else { vec![Event::NodeAvailabilitySet { node, availability, reason }] }
+            }
+            Request::RemoveNode { node, reason } => {
+                self.catalog.node(&node).ok_or_else(|| not_found("node", &node, "node list"))?;
+                vec![Event::NodeRemoved { node, reason }]
+            }
+        };
+        Ok(events.into_iter().map(|event| Recorded { at: now, by: by.clone(), event }).collect())
+    }
+
+    fn must_know(&self, app: &AppName) -> Result<&App, Rejection> {
+        self.catalog.app(app).ok_or_else(|| not_found("app", app, "app list"))
+    }
+
+    fn apply_specs(&self, specs: Vec<AppSpec>) -> Result<Vec<Event>, Rejection> {
+        let mut events = Vec::new();
+        for spec in specs {
+            let (version, differences) = match self.catalog.app(&spec.name) {
+                None => (SpecVersion(1), Vec::new()),
+                Some(known) if known.spec == spec => continue,
+                Some(known) => (known.version.next(), spec_differences(&known.spec, &spec)),
+            };
+            if let Some(open) = self.open_rollout(&spec.name).filter(|open| open.spec.image != spec.image) {
+                let message = format!("rollout `{}` still moves app `{}` to the image it followed", open.id, spec.name);
+                let hint = format!("wait for it, or `nightshift rollout abort {}`", open.id);
+                return Err(Rejection::new(RejectionKind::Conflict, message).hint(hint));
+            }
+            events.push(Event::AppApplied { spec: Box::new(spec), version, differences });
+        }
+        Ok(events)
+    }
+
+    fn remove_app(&self, app: AppName, reason: String) -> Result<Vec<Event>, Rejection> {
+        self.must_know(&app)?;
+        if let Some(open) = self.open_rollout(&app) {
+            let message = format!("app `{app}` has an open rollout, `{}`", open.id);
+            let hint = format!("`nightshift rollout abort {}` first", open.id);
+            return Err(Rejection::new(RejectionKind::Conflict, message).hint(hint));
+        }
+        Ok(vec![Event::AppRemoved { app, reason }])
+    }
+
+    fn seen(&self, app: AppName, digest: Digest, created: Option<DateTime<Utc>>) -> Vec<Event> {
+        let Some(known) = self.catalog.app(&app) else { return Vec::new() };
+        if known.tagged.as_ref() == Some(&digest) {
+            return Vec::new();
+        }
+        vec![Event::ReleaseSeen { app, digest, created }]
+    }
+
+    fn report(
+        &self,
+        app: AppName,
+        digest: Digest,
+        report: TestReport,
+        created: Option<DateTime<Utc>>,
+    ) -> Result<Vec<Event>, Rejection> {
+        let known = self.must_know(&app)?.release(&digest);
+        let reports = known.map_or(&[][..], |release| release.reports.as_slice());
+        let same = |old: &&TestReport| old.kind == report.kind && old.suite == report.suite;
+        if reports.iter().filter(same).any(|old| old.result == report.result) {
+            return Ok(Vec::new());
+        }
+        if let Some(old) = reports.iter().find(|old| same(old) && old.result == TestResult::Failed) {
+            let message =
+                format!("suite `{}` of {} has failed already, and reports are immutable", old.suite, digest.short());
+            return Err(
+                Rejection::new(RejectionKind::Conflict, message).hint("build again: a new digest gets new tests")
+            );
+        }
+        if reports.len() >= REPORT_LIMIT {
+            let message = format!("{} has {REPORT_LIMIT} test reports already", digest.short());
+            return Err(Rejection::new(RejectionKind::Conflict, message));
+        }
+        Ok(vec![Event::TestReported { app, digest, report, created }])
+    }
+
+    fn quarantine(
+        &self,
+        app: AppName,
+        digest: Digest,
+        quarantined: bool,
+        reason: String,
+    ) -> Result<Vec<Event>, Rejection> {
+        let release = self.must_know(&app)?.release(&digest);
+        let Some(release) = release else {
+            return Err(not_found("release", &digest.short(), &format!("release list {app}")));
+        };
+        Ok(match (release.quarantine.is_some(), quarantined) {
+            (false, true) => vec![Event::ReleaseQuarantined { app, digest, reason }],
+            (true, false) => vec![Event::QuarantineCleared { app, digest, reason }],
+            (true, true) | (false, false) => Vec::new(),
+        })
+    }
+
+    /// What `rollout start` with these options would do, without doing it.
+    ///
+    /// # Errors
+    /// It would be refused.
+    pub fn plan(
+        &self,
+        app: &AppName,
+        options: &StartOptions,
+        fleet: &Fleet,
+        now: DateTime<Utc>,
+    ) -> Result<Plan, Rejection> {
+        let known = self.must_know(app)?;
+        let to = self.target(known, options, now)?;
+        let backwards = options.digest.is_some();
+        let candidates = candidates(known, &self.catalog, fleet, &to, backwards);
+        Ok(Plan { to, candidates })
+    }
+
+    /// The digest that a person's rollout goes to, if the gate allows it.
+    fn target(&self, app: &App, options: &StartOptions, now: DateTime<Utc>) -> Result<Digest, Rejection> {
+        let name = &app.spec.name;
+        let Some(digest) = &options.digest else {
+            if let Some(release) = app.target(now) {
+                return Ok(release.digest.clone());
+            }
+            let newest = app.releases.last();
+            let message = match newest.and_then(|release| Some((release, app.spec.gate.judge(release, now).err()?))) {
+                Some((release, denial)) => {
+                    format!("no release of `{name}` may be rolled out; {}: {denial}", release.digest.short())
+                }
+                None => format!("no release of `{name}` is known yet"),
+            };
+            let hint = format!("`nightshift release list {name}` shows what is known");
+            return Err(Rejection::new(RejectionKind::Rule, message).hint(hint));
+        };
+        let Some(release) = app.release(digest) else {
+            let hint =
+                format!("`nightshift release list {name}` shows the known ones; CI makes one known by a test report");
+            return Err(Rejection::new(
+                RejectionKind::Rule,
+                format!("{} of `{name}` is not known, so not tested", digest.short()),
+            )
+            .hint(hint));
+        };
+        let gate = &app.spec.gate;
+        let verdict =
+            if options.overrides.quarantine { gate.judge_tests(release, now) } else { gate.judge(release, now) };
+        verdict.map(|()| digest.clone()).map_err(|denial| refuse(name, digest, &denial))
+    }
+
+    fn start(
+        &self,
+        app: &AppName,
+        options: &StartOptions,
+        id: &RolloutId,
+        context: &Context<'_>,
+    ) -> Result<Event, Rejection> {
+        let known = self.must_know(app)?;
+        self.must_not_be_open(app)?;
+        if options.overrides.now && options.reason.is_empty() {
+            return Err(Rejection::new(RejectionKind::Usage, "`--now` needs a reason").hint("add `--reason TEXT`"));
+        }
+        let plan = self.plan(app, options, context.fleet, context.now)?;
+        let steps: Vec<_> =
+            plan.candidates.iter().filter(|one| one.skipped.is_none()).map(|one| one.step.clone()).collect();
+        if steps.is_empty() {
+            return Err(nothing_to_do(app, &plan));
+        }
+        must_ever_start(known, options, context)?;
+        let reason = if options.reason.is_empty() { "asked for by a person" } else { &options.reason };
+        Ok(planned(known, id, plan.to, steps, Purpose::Update, options.overrides, reason))
+    }
+
+    fn must_not_be_open(&self, app: &AppName) -> Result<(), Rejection> {
+        let Some(open) = self.rollouts.values().find(|rollout| rollout.app() == app && !rollout.is_over()) else {
+            return Ok(());
+        };
+        let message = format!("app `{app}` has an open rollout, `{}`, which is {}", open.id, open.state);
+        let hint = format!("`nightshift rollout show {0}`, or `nightshift rollout abort {0}` first", open.id);
+        Err(Rejection::new(RejectionKind::Conflict, message).hint(hint))
+    }
+
+    fn roll_back(
+        &self,
+        app: &AppName,
+        digest: Option<Digest>,
+        reason: &str,
+        id: &RolloutId,
+        fleet: &Fleet,
+    ) -> Result<Event, Rejection> {
+        let known = self.must_know(app)?;
+        self.must_not_be_open(app)?;
+        let to = match digest {
+            Some(digest) => self.must_be_known_good(known, digest)?,
+            None => {
+                let running =
+                    fleet.instances(app).find_map(|(_, instance)| crate::rollout::running_digest(known, instance));
+                let before = known.known_good_before(running.as_ref());
+                let missing = || {
+                    Rejection::new(RejectionKind::Rule, format!("app `{app}` has no other known-good release"))
+                        .hint(format!("`nightshift release list {app}` shows what is known"))
+                };
+                before.ok_or_else(missing)?.digest.clone()
+            }
+        };
+        let candidates = candidates(known, &self.catalog, fleet, &to, true);
+        let plan = Plan { to: to.clone(), candidates };
+        let steps: Vec<_> =
+            plan.candidates.iter().filter(|one| one.skipped.is_none()).map(|one| one.step.clone()).collect();
+        if steps.is_empty() {
+            return Err(nothing_to_do(app, &plan));
+        }
+        let reason = if reason.is_empty() { "a person asked to go back" } else { reason };
+        Ok(planned(known, id, to, steps, Purpose::Rollback, Overrides::default(), reason))
+    }
+
+    fn must_be_known_good(&self, app: &App, digest: Digest) -> Result<Digest, Rejection> {
+        let release = app.release(&digest);
+        let name = &app.spec.name;
+        let refusal = match release {
+            Some(release) if release.quarantine.is_some() => format!("{} of `{name}` is quarantined", digest.short()),
+            Some(release) if release.known_good.is_some() => return Ok(digest),
+            Some(_) | None => format!("{} of `{name}` was never known-good on this fleet", digest.short()),
+        };
+        Err(Rejection::new(RejectionKind::Rule, refusal)
+            .hint(format!("`nightshift release list {name}` shows the known-good ones")))
+    }
+}
+
+fn refuse(app: &AppName, digest: &Digest, denial: &GateDenial) -> Rejection {
+    let hint = match denial {
+        GateDenial::Quarantined { .. } => {
+            format!("`nightshift release clear {app} {digest} --reason …` if you know that it is good")
+        }
+        GateDenial::NotTested { .. } | GateDenial::TestsTooOld { .. } => {
+            format!("CI reports with `nightshift release report {app} --digest {digest} --result passed`")
+        }
+        GateDenial::TestFailed { .. } => "build again: a new digest gets new tests".to_owned(),
+        GateDenial::CoolingDown { .. } => "wait, or lower `gate.cooldown`".to_owned(),
+    };
+    Rejection::new(RejectionKind::Rule, format!("{} of `{app}` may not be rolled out: {denial}", digest.short()))
+        .hint(hint)
+}
+
+fn nothing_to_do(app: &AppName, plan: &Plan) -> Rejection {
+    let reasons: Vec<_> = plan
+        .candidates
+        .iter()
+        .filter(|one| one.skipped != Some(Skip::AtTarget))
+        .filter_map(|one| Some(format!("{} on {} {}", one.step.container, one.step.node, one.skipped.as_ref()?)))
+        .collect();
+    let message = if plan.candidates.is_empty() {
+        format!("app `{app}` has no instance on a connected node")
+    } else if reasons.is_empty() {
+        format!("every instance of `{app}` runs {} already", plan.to.short())
+    } else {
+        format!("no instance of `{app}` can be moved to {}: {}", plan.to.short(), reasons.join("; "))
+    };
+    Rejection::new(RejectionKind::Conflict, message).hint(format!("`nightshift app show {app}` shows its instances"))
+}
+
+/// A rollout that could never start a step is refused at once, not left to wait for ever.
+fn must_ever_start(app: &App, options: &StartOptions, context: &Context<'_>) -> Result<(), Rejection> {
+    let hint = "`--now --reason TEXT` starts it outside the quiet hours";
+    let Some(quiet) = app.spec.quiet_hours.as_ref().filter(|quiet| !quiet.allow().is_empty() || options.overrides.now)
+    else {
+        if options.overrides.now {
+            return Ok(());
+        }
+        let message = WaitingOn::NoQuietHours.to_string();
+        return Err(Rejection::new(RejectionKind::Rule, message).hint(hint));
+    };
+    match quiet.may_start(context.now, app.spec.update.worst_case(true)) {
+        Err(denial) if options.overrides.now && !options.overrides.freeze => {
+            let state = quiet.at(context.now);
+            let frozen =
+                matches!(state, crate::quiet::WindowState::Closed { because: crate::quiet::Closed::Frozen { .. }, .. });
+            if frozen {
+                return Err(Rejection::new(RejectionKind::Rule, denial.to_string())
+                    .hint("`--override-freeze` overrides the freeze, too"));
+            }
+            Ok(())
+        }
+        Err(denial) if !options.overrides.now && denial.wake_at().is_none() => {
+            Err(Rejection::new(RejectionKind::Rule, denial.to_string()).hint(hint))
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
+}

@@ -1,0 +1,177 @@
+//! The fleet as it is seen right now: which agents are connected and what they report.
+//!
+//! Nothing here is stored: after a restart of the coordinator every agent tells it again. What must outlive a restart is in
+//! [`crate::catalog`] and in the rollouts.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::ids::{AppName, NodeName};
+use crate::image::Digest;
+use crate::instance::{ImageReport, ImageState, InstanceView, PullProgress};
+
+/// First pause after a failed pre-pull; doubles with each failure in a row.
+const PULL_BACKOFF_FIRST: Duration = Duration::from_secs(5);
+/// Longest pause between two tries: a registry that came back is noticed within this time.
+const PULL_BACKOFF_LIMIT: Duration = Duration::from_secs(300);
+
+/// What is known of an image on a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodeImage {
+    /// The agent was asked to fetch it.
+    Requested,
+    /// It is being fetched.
+    Pulling(PullProgress),
+    /// It is there.
+    Present,
+    /// The last try failed.
+    Failed {
+        /// The engine's words.
+        error: String,
+        /// When the next try is made.
+        retry_at: DateTime<Utc>,
+    },
+}
+
+/// What an agent says when it connects.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodeFacts {
+    /// Version of the agent.
+    pub agent_version: String,
+    /// Version of the engine.
+    pub engine_version: String,
+    /// API version that agent and engine agreed on.
+    pub api_version: String,
+    /// The agent's clock minus the coordinator's.
+    pub clock_skew: TimeDelta,
+}
+
+/// A node whose agent is connected.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConnectedNode {
+    /// What it said at the start.
+    pub facts: NodeFacts,
+    /// Its instances; `None` until the first complete inventory of this connection.
+    pub instances: Option<Vec<InstanceView>>,
+    /// Set while its engine does not answer.
+    pub engine_error: Option<String>,
+    /// Images of releases.
+    pub images: BTreeMap<(AppName, Digest), NodeImage>,
+    /// Failed pulls in a row, by app: a newer digest does not make a failing registry be asked more often.
+    pull_failures: BTreeMap<AppName, u32>,
+}
+
+/// Everything that agents told since this coordinator started.
+#[derive(Debug, Clone, Default)]
+pub struct Fleet {
+    connected: BTreeMap<NodeName, ConnectedNode>,
+    last_seen: BTreeMap<NodeName, DateTime<Utc>>,
+}
+
+impl Fleet {
+    /// A node's agent connected: what was known of it before no longer counts.
+    pub fn connect(&mut self, node: NodeName, facts: NodeFacts, now: DateTime<Utc>) {
+        self.last_seen.insert(node.clone(), now);
+        self.connected.insert(node, ConnectedNode { facts, ..ConnectedNode::default() });
+    }
+
+    /// A node's agent is gone.
+    pub fn disconnect(&mut self, node: &NodeName, now: DateTime<Utc>) {
+        if self.connected.remove(node).is_some() {
+            self.last_seen.insert(node.clone(), now);
+        }
+    }
+
+    /// A sign of life.
+    pub fn heard(&mut self, node: &NodeName, skew: TimeDelta, now: DateTime<Utc>) {
+        if let Some(connected) = self.connected.get_mut(node) {
+            connected.facts.clock_skew = skew;
+            self.last_seen.insert(node.clone(), now);
+        }
+    }
+
+    /// A complete inventory, or the engine's error instead of one.
+    pub fn inventory(&mut self, node: &NodeName, instances: Result<Vec<InstanceView>, String>) {
+        let Some(connected) = self.connected.get_mut(node) else { return };
+        match instances {
+            Ok(instances) => {
+                connected.instances = Some(instances);
+                connected.engine_error = None;
+            }
+            // The last list stays: an engine that does not answer has not lost its containers.
+            Err(error) => connected.engine_error = Some(error),
+        }
+    }
+
+    /// A node was asked for an image, once more after a failure.
+    pub fn requested(&mut self, node: &NodeName, app: AppName, digest: Digest) {
+        let Some(connected) = self.connected.get_mut(node) else { return };
+        let image = connected.images.entry((app, digest)).or_insert(NodeImage::Requested);
+        if let NodeImage::Failed { retry_at, .. } = image {
+            // Its answer sets the next instant; without one it is asked again at the slowest pace.
+            *retry_at += PULL_BACKOFF_LIMIT;
+        }
+    }
+
+    /// A node says how far an image is.
+    pub fn image(&mut self, node: &NodeName, report: ImageReport, now: DateTime<Utc>) {
+        let Some(connected) = self.connected.get_mut(node) else { return };
+        let key = (report.app, report.digest);
+        let known = connected.images.get(&key);
+        let image = match report.state {
+            ImageState::Pulling(_) if known == Some(&NodeImage::Present) => return,
+            ImageState::Pulling(progress) => NodeImage::Pulling(progress),
+            ImageState::Present => NodeImage::Present,
+            ImageState::Failed(error) => {
+                let before = connected.pull_failures.get(&key.0).copied().unwrap_or(0);
+                connected.pull_failures.insert(key.0.clone(), before.saturating_add(1));
+                let pause = PULL_BACKOFF_FIRST.saturating_mul(1 << before.min(10)).min(PULL_BACKOFF_LIMIT);
+                NodeImage::Failed { error, retry_at: now + pause }
+            }
+        };
+        if image == NodeImage::Present {
+            connected.pull_failures.remove(&key.0);
+        }
+        connected.images.insert(key, image);
+    }
+
+    /// The connected node of that name.
+    #[must_use]
+    pub fn node(&self, node: &NodeName) -> Option<&ConnectedNode> {
+        self.connected.get(node)
+    }
+
+    /// Every connected node.
+    pub fn connected(&self) -> impl Iterator<Item = (&NodeName, &ConnectedNode)> {
+        self.connected.iter()
+    }
+
+    /// When a node was last heard of since this coordinator started.
+    #[must_use]
+    pub fn last_seen(&self, node: &NodeName) -> Option<DateTime<Utc>> {
+        self.last_seen.get(node).copied()
+    }
+
+    /// The instances of an app on connected nodes, by node.
+    pub fn instances<'a>(&'a self, app: &'a AppName) -> impl Iterator<Item = (&'a NodeName, &'a InstanceView)> {
+        self.connected.iter().flat_map(move |(node, connected)| {
+            let instances = connected.instances.iter().flatten();
+            instances.filter(move |instance| instance.app == *app).map(move |instance| (node, instance))
+        })
+    }
+
+    /// One instance by node and container name.
+    #[must_use]
+    pub fn instance(&self, app: &AppName, node: &NodeName, container: &str) -> Option<&InstanceView> {
+        let instances = self.connected.get(node)?.instances.as_ref()?;
+        instances.iter().find(|instance| instance.app == *app && instance.container == container)
+    }
+
+    /// What is known of an image on a node.
+    #[must_use]
+    pub fn image_on(&self, node: &NodeName, app: &AppName, digest: &Digest) -> Option<&NodeImage> {
+        self.connected.get(node)?.images.get(&(app.clone(), digest.clone()))
+    }
+}

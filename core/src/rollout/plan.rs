@@ -1,0 +1,101 @@
+//! Which instances a rollout would replace, in which order, and which it leaves alone and why.
+
+use crate::catalog::{App, Availability, Catalog};
+use crate::fleet::Fleet;
+use crate::ids::NodeName;
+use crate::image::Digest;
+use crate::instance::InstanceView;
+use crate::labels::Labels;
+use crate::rollout::PlannedStep;
+
+/// Label of a node whose instances go first.
+const CANARY_LABEL: &str = "canary";
+
+/// An instance as a possible step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// The step that it would be.
+    pub step: PlannedStep,
+    /// Why it would be left out.
+    pub skipped: Option<Skip>,
+}
+
+/// Why an instance is left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Skip {
+    /// It runs the target already.
+    AtTarget,
+    /// It runs something newer: nothing goes back in time by itself.
+    Newer,
+    /// Its node takes no part.
+    NodeAway(Availability),
+    /// It cannot be replaced exactly.
+    Refused(String),
+}
+
+impl std::fmt::Display for Skip {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::AtTarget => write!(f, "runs the target already"),
+            Self::Newer => write!(f, "runs a newer digest"),
+            Self::NodeAway(Availability::Pause) => write!(f, "the node is paused"),
+            Self::NodeAway(Availability::Drain) => write!(f, "the node is drained"),
+            Self::NodeAway(Availability::Active) => write!(f, "the node takes no part"),
+            Self::Refused(reason) => write!(f, "cannot be replaced: {reason}"),
+        }
+    }
+}
+
+/// Every instance of an app on connected nodes as a possible step towards a digest, in the order in which they go: nodes
+/// labelled `canary` first, then by name.
+#[must_use]
+pub fn candidates(app: &App, catalog: &Catalog, fleet: &Fleet, to: &Digest, backwards: bool) -> Vec<Candidate> {
+    let mut found: Vec<(bool, Candidate)> = Vec::new();
+    for (node, instance) in fleet.instances(&app.spec.name) {
+        let Some(known) = catalog.node(node) else { continue };
+        if !app.spec.nodes.matches(&known.labels) {
+            continue;
+        }
+        let skipped = skip(app, known.availability, instance, to, backwards);
+        found.push((!is_canary(&known.labels), Candidate { step: planned(app, node, instance, to), skipped }));
+    }
+    found.sort_by(|(a_late, a), (b_late, b)| {
+        (a_late, &a.step.node, &a.step.container).cmp(&(b_late, &b.step.node, &b.step.container))
+    });
+    found.into_iter().map(|(_, candidate)| candidate).collect()
+}
+
+fn is_canary(labels: &Labels) -> bool {
+    labels.get(CANARY_LABEL).is_some_and(|value| value != "false")
+}
+
+fn planned(app: &App, node: &NodeName, instance: &InstanceView, to: &Digest) -> PlannedStep {
+    PlannedStep {
+        node: node.clone(),
+        container: instance.container.clone(),
+        container_id: instance.container_id.clone(),
+        from: running_digest(app, instance),
+        to: to.clone(),
+    }
+}
+
+/// The digest that counts as running: the newest known one of those under which the engine knows the image.
+#[must_use]
+pub fn running_digest(app: &App, instance: &InstanceView) -> Option<Digest> {
+    instance.digests.iter().max_by_key(|digest| app.age_rank(digest)).cloned()
+}
+
+fn skip(app: &App, availability: Availability, instance: &InstanceView, to: &Digest, backwards: bool) -> Option<Skip> {
+    if instance.runs(to) {
+        return Some(Skip::AtTarget);
+    }
+    match availability {
+        Availability::Active => {}
+        Availability::Pause | Availability::Drain => return Some(Skip::NodeAway(availability)),
+    }
+    let rank = running_digest(app, instance).and_then(|digest| app.age_rank(&digest));
+    if !backwards && rank > app.age_rank(to) {
+        return Some(Skip::Newer);
+    }
+    instance.refusal.clone().map(Skip::Refused)
+}

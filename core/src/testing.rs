@@ -1,0 +1,62 @@
+//! Values that tests of this crate share.
+
+use chrono::{DateTime, Utc};
+
+use crate::ids::{AppName, ContainerId, NodeName};
+use crate::image::Digest;
+use crate::instance::InstanceView;
+use crate::labels::Selector;
+use crate::spec::{APP_LABEL, AppSpec, Gate, HealthCheck, InstanceSelector, UpdateConfig};
+
+/// An instant, some seconds after a fixed one: Tuesday, 2027-01-15 08:00:00 UTC is 0.
+pub(crate) fn at(second: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_800_000_000 + second, 0).expect("in range")
+}
+
+/// A digest that is easy to tell from others.
+pub(crate) fn digest(number: u8) -> Digest {
+    format!("sha256:{}", format!("{number:02x}").repeat(32)).parse().expect("well formed")
+}
+
+/// The app `web` with careful defaults and no quiet hours.
+pub(crate) fn web() -> AppSpec {
+    AppSpec {
+        name: app(),
+        image: "r.example/web:stable".parse().expect("well formed"),
+        nodes: Selector::default(),
+        instances: InstanceSelector::Label { key: APP_LABEL.into(), value: "web".into() },
+        gate: Gate::default(),
+        freshness: None,
+        quiet_hours: None,
+        update: UpdateConfig::default(),
+        health: HealthCheck::Auto,
+        after: Vec::new(),
+    }
+}
+
+/// Its name.
+pub(crate) fn app() -> AppName {
+    "web".parse().expect("well formed")
+}
+
+/// A node's name.
+pub(crate) fn node(name: &str) -> NodeName {
+    name.parse().expect("well formed")
+}
+
+/// A running, healthy instance of `web` whose container id is made of its name and digest.
+pub(crate) fn instance(container: &str, runs: u8) -> InstanceView {
+    use crate::container::{Health, RunState};
+    InstanceView {
+        app: app(),
+        container_id: ContainerId(format!("{container}-{runs:02x}")),
+        container: container.into(),
+        image: "r.example/web:stable".into(),
+        image_id: format!("sha256:image{runs:02x}"),
+        digests: vec![digest(runs)],
+        state: RunState::Running,
+        health: Health::Healthy,
+        refusal: None,
+        image_created: None,
+    }
+}
