@@ -1,0 +1,131 @@
+//! The command line: global flags, and one verb in each file.
+//!
+//! A verb parses its arguments, asks the coordinator, makes a view, and shows it. How it ends is an [`Exit`] or a
+//! [`Failure`]; nothing here ends the process.
+
+mod app;
+mod apply;
+mod completions;
+mod doctor;
+mod events;
+mod node;
+mod quiet;
+mod release;
+mod rollback;
+mod rollout;
+mod status;
+mod token;
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use clap::{Parser, Subcommand};
+
+use crate::client::Client;
+use crate::context::Connection;
+use crate::failure::{Exit, Failure};
+use crate::output::{Format, Output};
+
+/// Keeps the containers on plain Docker hosts fresh: tested digests, in quiet hours, one at a time, with rollback
+#[derive(Debug, Parser)]
+#[command(name = "nightshift", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 the rollout ended without its target \
+                        everywhere,\n4 --wait ran out, 5 refused by a rule, 70 internal"
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+    #[command(flatten)]
+    connection: Connection,
+    /// How data is written to standard output
+    #[arg(short, long, global = true, value_enum, default_value_t, hide_possible_values = true)]
+    #[arg(value_name = "table|json")]
+    output: Format,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Tell the coordinator of apps: create or change them from their files
+    Apply(apply::Args),
+    /// Apps: what is kept fresh
+    App(app::Args),
+    /// Releases: what is known of an app's digests
+    Release(release::Args),
+    /// Rollouts: plan, start, watch and steer them
+    Rollout(rollout::Args),
+    /// Roll an app back to a known-good digest
+    Rollback(rollback::Args),
+    /// Quiet hours: when installing is allowed, and why not now
+    Quiet(quiet::Args),
+    /// Nodes: the Docker hosts of the fleet
+    Node(node::Args),
+    /// Tokens: for nodes to join, for people, CI and dashboards
+    Token(token::Args),
+    /// What runs, what waits, why, and until when
+    Status,
+    /// What happened, in order, and who caused it
+    Events(events::Args),
+    /// Write the completion script of a shell
+    Completions(completions::Args),
+    /// Find out why the command line does not work
+    Doctor(doctor::Args),
+}
+
+/// What every verb works with.
+pub(crate) struct Session {
+    connection: Connection,
+    output: Output,
+}
+
+impl Session {
+    /// Connects to the coordinator.
+    ///
+    /// # Errors
+    /// It is not known which, or it cannot be reached.
+    pub(crate) async fn client(&self) -> Result<Client, Failure> {
+        Client::connect(&self.connection.target()?).await
+    }
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// Why it did not do what was asked.
+pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
+    let Cli { verb, connection, output } = cli;
+    let session = Session { connection, output: Output::new(output) };
+    // A verb talks to one coordinator and waits most of the time: one thread is enough.
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("no runtime: {error}")))?
+        .block_on(run_verb(verb, &session))
+}
+
+async fn run_verb(verb: Verb, session: &Session) -> Result<Exit, Failure> {
+    match verb {
+        Verb::Apply(args) => apply::run(args, session).await,
+        Verb::App(args) => app::run(args, session).await,
+        Verb::Release(args) => release::run(args, session).await,
+        Verb::Rollout(args) => rollout::run(args, session).await,
+        Verb::Rollback(args) => rollback::run(args, session).await,
+        Verb::Quiet(args) => quiet::run(args, session).await,
+        Verb::Node(args) => node::run(args, session).await,
+        Verb::Token(args) => token::run(args, session).await,
+        Verb::Status => status::run(session).await,
+        Verb::Events(args) => events::run(args, session).await,
+        Verb::Completions(args) => completions::run(&args),
+        Verb::Doctor(args) => doctor::run(args, session).await,
+    }
+}
+
+/// Reads a duration for clap.
+fn parse_duration(text: &str) -> Result<Duration, nightshift_core::duration::InvalidDuration> {
+    nightshift_core::duration::parse(text)
+}
+
+/// Reads an instant for clap.
+fn parse_instant(text: &str) -> Result<DateTime<Utc>, String> {
+    text.parse().map_err(|_| format!("`{text}` is no instant: allowed is RFC 3339, such as `2026-12-05T22:00:00Z`"))
+}

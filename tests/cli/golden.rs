@@ -1,0 +1,162 @@
+//! The whole output of each verb, for people and for scripts.
+
+use crate::double::{Double, Script};
+use crate::fixture;
+
+/// Runs the verb for people and for scripts and compares both with the golden file.
+fn check(name: &str, double: &Double, arguments: &[&str]) {
+    let scripts: Vec<&str> = arguments.iter().copied().chain(["-o", "json"]).collect();
+    let text = double.run(arguments).transcript(arguments) + "\n" + &double.run(&scripts).transcript(&scripts);
+    insta::assert_snapshot!(name, text);
+}
+
+#[test]
+fn every_verb_shows_its_answer() {
+    let (a, b) = (fixture::digest('a'), &fixture::digest('b')[..12]);
+    let double = Double::new();
+    for (name, arguments) in [
+        ("app_list", &["app", "list"][..]),
+        ("app_show", &["app", "show", "web"]),
+        ("app_history", &["app", "history", "web"]),
+        ("app_enable", &["app", "enable", "web"]),
+        ("app_disable", &["app", "disable", "web", "--reason", "audit"]),
+        ("app_remove", &["app", "remove", "web"]),
+        ("release_list", &["release", "list", "web"]),
+        ("release_show", &["release", "show", "web"]),
+        ("release_show_digest", &["release", "show", "web", &a]),
+        ("release_show_prefix", &["release", "show", "web", b]),
+        ("release_report", &["release", "report", "web", "--digest", &a, "--result", "passed"]),
+        ("release_quarantine", &["release", "quarantine", "web", &a, "--reason", "leaks memory"]),
+        ("release_clear", &["release", "clear", "web", &a, "--reason", "fixed"]),
+        ("rollout_plan", &["rollout", "plan", "web"]),
+        ("rollout_start", &["rollout", "start", "web"]),
+        ("rollout_list", &["rollout", "list"]),
+        ("rollout_show", &["rollout", "show", "web"]),
+        ("rollout_pause", &["rollout", "pause", "web"]),
+        ("rollback", &["rollback", "web"]),
+        ("quiet_next", &["quiet", "next", "web"]),
+        ("quiet_explain", &["quiet", "explain", "web"]),
+        ("quiet_check", &["quiet", "check", "web"]),
+        ("node_list", &["node", "list"]),
+        ("node_show", &["node", "show", "n2"]),
+        ("node_pause", &["node", "pause", "n1"]),
+        ("node_remove", &["node", "remove", "n1"]),
+        ("token_create", &["token", "create", "node"]),
+        ("token_list", &["token", "list"]),
+        ("token_revoke", &["token", "revoke", "t-1"]),
+        ("status", &["status"]),
+    ] {
+        check(name, &double, arguments);
+    }
+}
+
+#[test]
+fn an_empty_fleet_says_what_to_do_next() {
+    let double = Double::scripted(Script { empty: true, ..Script::default() });
+    let mut text = String::new();
+    for arguments in [
+        &["app", "list"][..],
+        &["release", "list", "web"],
+        &["release", "show", "web"],
+        &["rollout", "list"],
+        &["node", "list"],
+        &["token", "list"],
+        &["status"],
+        &["app", "list", "-o", "json"],
+    ] {
+        text.push_str(&double.run(arguments).transcript(arguments));
+    }
+    insta::assert_snapshot!("empty_fleet", text);
+}
+
+#[test]
+fn events_are_lines_for_people_and_an_array_for_scripts() {
+    let double = Double::scripted(Script { events: vec![fixture::events(), fixture::events()], ..Script::default() });
+    check("events", &double, &["events"]);
+}
+
+#[test]
+fn each_verb_asks_exactly_what_was_typed() {
+    let digest = &fixture::digest('a');
+    let double = Double::new();
+    for arguments in [
+        &["rollout", "start", "web", "--digest", digest, "--now", "--reason", "fix", "--override-freeze"][..],
+        &["rollout", "start", "web", "--override-quarantine", "--reason", "known"],
+        &["rollout", "list", "--app", "web", "--open", "--limit", "3"],
+        &["rollout", "pause", "019b", "--reason", "look"],
+        &["rollout", "resume", "019b"],
+        &["rollout", "promote", "019b"],
+        &["rollout", "abort", "019b"],
+        &["rollout", "retry", "019b"],
+        &["rollback", "web", "--to", digest, "--reason", "slow"],
+        &[
+            "release",
+            "report",
+            "web",
+            "--digest",
+            digest,
+            "--result",
+            "failed",
+            "--suite",
+            "e2e",
+            "--url",
+            "https://ci",
+        ],
+        &["release", "quarantine", "web", digest, "--reason", "bad"],
+        &["release", "clear", "web", digest, "--reason", "good"],
+        &["token", "create", "ci", "--app", "web", "--app", "db", "--lifetime", "90d", "--name", "travis"],
+        &["node", "drain", "n1", "--reason", "disk"],
+        &["node", "activate", "n1"],
+        &["app", "disable", "web", "--reason", "audit"],
+        &["quiet", "next", "web", "--limit", "2", "--at", "2026-01-05T00:00:00Z"],
+    ] {
+        assert_eq!(double.run(arguments).exit, 0, "{arguments:?}");
+    }
+    insta::assert_snapshot!("requests", double.seen().join("\n"));
+}
+
+#[test]
+fn the_help_names_every_verb_and_flag() {
+    let double = Double::new();
+    insta::assert_snapshot!("help", double.run(&["--help"]).transcript(&["--help"]));
+}
+
+#[test]
+fn no_verb_and_no_flag_is_without_help() {
+    let double = Double::new();
+    let mut verbs = vec![Vec::<String>::new()];
+    let mut count = 0;
+    while let Some(verb) = verbs.pop() {
+        let arguments: Vec<&str> = verb.iter().map(String::as_str).chain(["--help"]).collect();
+        let help = double.run(&arguments);
+        assert_eq!(help.exit, 0, "{arguments:?}");
+        count += 1;
+        let mut part = "";
+        for line in help.stdout.lines() {
+            if !line.starts_with(' ') {
+                part = line;
+                continue;
+            }
+            let line = line.trim();
+            let described = line.split_once("  ").is_some_and(|(_, text)| !text.trim().is_empty());
+            if part == "Commands:" && line.starts_with(|c: char| c.is_ascii_lowercase()) {
+                assert!(described, "no help for {verb:?} {line}");
+                let name = line.split_whitespace().next().expect("not empty");
+                if name != "help" {
+                    verbs.push(verb.iter().cloned().chain([name.to_owned()]).collect());
+                }
+            }
+        }
+    }
+    assert!(count > 45, "only {count} verbs were found");
+}
+
+#[test]
+fn completions_exist_for_each_shell() {
+    let double = Double::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = double.run_with(&["completions", shell], &[]);
+        assert_eq!((script.exit, script.stderr.as_str()), (0, ""));
+        assert!(script.stdout.contains("quarantine"), "{shell} does not complete the verbs of release");
+    }
+}
