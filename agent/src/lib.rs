@@ -1,3 +1,4 @@
 //! The Nightshift agent: what runs on each Docker host.
 
+pub mod config;
 pub mod engine;

@@ -2,6 +2,7 @@
 //!
 //! The rules are in `nightshift_core`; this crate holds the shells around them. Modules in reading order.
 
+pub mod config;
 pub mod data_dir;
 pub mod secret;
 pub mod store;

@@ -49,6 +49,14 @@ impl fmt::Debug for DockerEngine {
 }
 
 impl DockerEngine {
+    /// Reads an engine's URL without asking anyone, and says it in its full form.
+    ///
+    /// # Errors
+    /// [`Error::InvalidUrl`].
+    pub fn check_url(url: &str) -> Result<String> {
+        Address::parse(url).map(|address| address.url())
+    }
+
     /// Asks the engine behind `url` for its version and agrees on one of the API.
     ///
     /// # Errors

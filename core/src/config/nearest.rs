@@ -4,7 +4,7 @@
 const WORD_LIMIT_BYTES: usize = 64;
 
 /// The allowed word that a person most likely meant, if one is near: equal but for case and `-` for `_`, begun with the
-/// typed word or ending it, or at most a third of the letters apart.
+/// typed word or ending it, or at most about a third of the letters apart.
 #[must_use]
 pub fn nearest<'a>(typed: &str, allowed: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if typed.len() > WORD_LIMIT_BYTES {
@@ -15,7 +15,7 @@ pub fn nearest<'a>(typed: &str, allowed: impl IntoIterator<Item = &'a str>) -> O
     let scored = allowed.into_iter().filter_map(|word| {
         let plain = normal(word);
         let distance = distance(&typed, &plain);
-        let near = distance * 3 <= length.max(3);
+        let near = distance * 3 <= (length + 1).max(3);
         let part = length >= 4 && (plain.starts_with(&typed) || plain.ends_with(&typed));
         (near || part).then_some((distance, word))
     });
@@ -60,6 +60,7 @@ mod tests {
             ("canary", Some("canary_monitor")),
             ("mod", Some("mode")),
             ("oder", Some("order")),
+            ("ordre", Some("order")),
             ("retries", None),
             ("", None),
             ("xyz", None),

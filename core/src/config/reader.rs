@@ -153,7 +153,7 @@ mod tests {
         s.toml:7:17: `sub.numbers`: number too large to fit in target type
         s.toml:7:24: `sub.numbers` is an integer, allowed is a string
         s.toml:9:6: `part.on` is an integer, allowed is `true` or `false`
-        s.toml:10:1: unknown key `part.off`, allowed are `on`
+        s.toml:10:1: unknown key `part.off`, allowed is `on`
         s.toml:12:5: `labels.k` is an integer, allowed is a string
         ");
     }

@@ -333,7 +333,8 @@ impl<'t> Table<'t> {
             }
             let hint = nearest(name, allowed.iter().copied()).map(|word| format!("did you mean `{word}`?"));
             let path = self.full(&excerpt(name));
-            let message = format!("unknown key `{path}`, allowed are {}", list_of(allowed.iter().copied()));
+            let are = if allowed.len() == 1 { "is" } else { "are" };
+            let message = format!("unknown key `{path}`, allowed {are} {}", list_of(allowed.iter().copied()));
             self.reading.add(key.span(), &message, hint);
         }
     }
