@@ -17,6 +17,7 @@ pub mod labels;
 pub mod quiet;
 pub mod recreate;
 pub mod release;
+pub mod replace;
 pub mod rollout;
 pub mod spec;
 pub mod step;

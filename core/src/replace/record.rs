@@ -1,0 +1,355 @@
+//! What the journal holds of a step: the durable facts, how far it is, and what of its deadlines is used up.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::action::Action;
+use super::names;
+use super::watch::{Verify, Watch};
+use crate::container::ContainerView;
+use crate::ids::ContainerId;
+use crate::step::{Failure, FailureKind, LOG_LIMIT_BYTES, StepOrder, StepPhase, StepReport};
+
+/// How often one action may be refused before another way is taken. With [`pause_after`] the last try comes half a
+/// minute after the first: long enough for a busy mount or a port that is still closing.
+pub const TRY_LIMIT: u32 = 5;
+
+/// Longest text kept of a refusal, in characters: an engine's message is a sentence, not a book.
+const MESSAGE_LIMIT_CHARS: usize = 500;
+
+/// Timers that went on by less than this are not worth a write to the journal; a crash loses at most as much of them.
+pub const TIMER_GRAIN: Duration = Duration::from_secs(5);
+
+/// Grace period of a container that does not name its own: the engine's default.
+const DEFAULT_GRACE: Duration = Duration::from_secs(10);
+
+/// What the old container was doing when the step began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Was {
+    /// Running; the engine's health check said healthy.
+    RunningHealthy,
+    /// Running, without a health check or not (yet) healthy.
+    Running,
+    /// In a restart loop.
+    Restarting,
+    /// Stopped or never started: the new one is not started either.
+    Stopped,
+}
+
+/// What is known of the old container from before anything was changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Old {
+    /// Id of its image.
+    pub image_id: String,
+    /// What it was doing.
+    pub was: Was,
+    /// Its restart policy, raw.
+    pub restart_policy: Value,
+    /// How long the engine waits between its stop signal and the kill.
+    #[serde(with = "crate::duration::text")]
+    pub grace: Duration,
+}
+
+/// The configuration of the new container, worked out before anything was changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blueprint {
+    /// Body of the create call.
+    pub create_body: Value,
+    /// Networks to connect before the start: name and body of the call.
+    pub connects: Vec<(String, Value)>,
+}
+
+/// How often the engine refused an action, and its last words.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tried {
+    /// How often.
+    pub count: u32,
+    /// The last refusal.
+    pub message: String,
+}
+
+/// How long the service was away.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Downtime {
+    /// The old container was not stopped yet.
+    #[default]
+    NotYet,
+    /// It goes on.
+    Running(Duration),
+    /// It is over.
+    Over(Duration),
+    /// The agent itself was away meanwhile, and a monotonic clock knows nothing of that time.
+    Unknown,
+}
+
+/// What time has gone by, as far as the rules ask for it. It counts only while an agent looks on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timers {
+    /// Of the new container.
+    pub watch: Watch,
+    /// Of the old container that was brought back.
+    pub verify: Verify,
+    /// What is left of the pause after a refusal.
+    pub pause: Duration,
+    /// How long the service was away.
+    pub downtime: Downtime,
+}
+
+/// A step in the journal. Everything in it is enough to go on, together with a look at the engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The order.
+    pub order: StepOrder,
+    /// How far the step is. Only grows.
+    pub phase: StepPhase,
+    /// The old container as it was found.
+    pub old: Option<Old>,
+    /// Whether a change of the old container was begun. Until then a failure leaves everything untouched.
+    pub old_touched: bool,
+    /// The engine's id of the target image.
+    pub image_id: Option<String>,
+    /// Images that are held by a tag.
+    pub kept_images: Vec<String>,
+    /// The new container's configuration.
+    pub blueprint: Option<Blueprint>,
+    /// The new container.
+    pub new_id: Option<ContainerId>,
+    /// Set: the step goes backward. Never unset.
+    pub failure: Option<Failure>,
+    /// Whether the failed container's log was asked for.
+    pub log_taken: bool,
+    /// How often the old container was started again.
+    pub old_starts: u32,
+    /// Whether the old container was seen in its former state again.
+    pub verified: bool,
+    /// Work after the commit that is done: the followed tag.
+    pub followed_tagged: bool,
+    /// Work after the commit that is done: old images.
+    pub images_cleaned: bool,
+    /// Refusals, by the action's words.
+    pub tried: BTreeMap<String, Tried>,
+    /// What time has gone by.
+    pub timers: Timers,
+}
+
+/// Pause after so many refusals of one action.
+#[must_use]
+pub fn pause_after(count: u32) -> Duration {
+    Duration::from_secs(1 << count.saturating_sub(1).min(4))
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(MESSAGE_LIMIT_CHARS).collect()
+}
+
+/// A failure without a log.
+pub(super) fn failure(kind: FailureKind, reason: impl Into<String>) -> Failure {
+    Failure { kind, reason: reason.into(), log: String::new() }
+}
+
+/// The kind of a refusal, unless the engine's words speak of the node and not of the image: no space, or a port that
+/// someone else has. A full disk must not bar a version from the whole fleet.
+pub(super) fn node_or(kind: FailureKind, message: &str) -> FailureKind {
+    let message = message.to_lowercase();
+    let of_node = ["no space left on device", "port is already allocated", "address already in use"];
+    if of_node.iter().any(|words| message.contains(words)) { FailureKind::Engine } else { kind }
+}
+
+impl Record {
+    /// A step that has just been ordered.
+    #[must_use]
+    pub fn new(order: StepOrder) -> Self {
+        Self {
+            order,
+            phase: StepPhase::Assigned,
+            old: None,
+            old_touched: false,
+            image_id: None,
+            kept_images: Vec::new(),
+            blueprint: None,
+            new_id: None,
+            failure: None,
+            log_taken: false,
+            old_starts: 0,
+            verified: false,
+            followed_tagged: false,
+            images_cleaned: false,
+            tried: BTreeMap::new(),
+            timers: Timers::default(),
+        }
+    }
+
+    /// By which the new container is inspected: its id, or its temporary name as long as the id is not known.
+    #[must_use]
+    pub fn new_handle(&self) -> String {
+        self.new_id.as_ref().map_or_else(|| names::temporary(&self.order), |id| id.0.clone())
+    }
+
+    /// What is pulled, and by which the target image is inspected.
+    #[must_use]
+    pub fn pull_reference(&self) -> String {
+        self.order.image.repository.at(&self.order.digest)
+    }
+
+    /// What the coordinator is told.
+    #[must_use]
+    pub fn report(&self) -> StepReport {
+        let downtime = match self.timers.downtime {
+            Downtime::Over(time) => u64::try_from(time.as_millis()).ok(),
+            Downtime::NotYet | Downtime::Running(_) | Downtime::Unknown => None,
+        };
+        let tells_failure = self.phase >= StepPhase::RollingBack;
+        StepReport {
+            key: self.order.key.clone(),
+            phase: self.phase,
+            old_container_id: self.old.as_ref().map(|_| self.order.container_id.clone()),
+            new_container_id: self.new_id.clone(),
+            downtime_ms: downtime,
+            failure: self.failure.clone().filter(|_| tells_failure),
+        }
+    }
+
+    /// To be called once when the record was read from the journal by a new process.
+    pub fn resumed(&mut self) {
+        if let Downtime::Running(_) = self.timers.downtime {
+            self.timers.downtime = Downtime::Unknown;
+        }
+    }
+
+    /// Time in which the engine could not be asked: it counts for the downtime and against no deadline.
+    pub fn engine_was_away(&mut self, time: Duration) {
+        if let Downtime::Running(so_far) = self.timers.downtime {
+            self.timers.downtime = Downtime::Running(so_far + time);
+        }
+    }
+
+    /// Whether `self` must be written before anything is done, when `saved` is what the journal holds.
+    #[must_use]
+    pub fn differs_from(&self, saved: &Self) -> bool {
+        let same_but_timers = Self { timers: saved.timers.clone(), ..self.clone() } == *saved;
+        let spent = |record: &Self| record.timers.watch.spent + record.timers.verify.spent;
+        !same_but_timers || spent(self).abs_diff(spent(saved)) >= TIMER_GRAIN
+    }
+
+    /// Folds in that an action was done, for those whose effect no inspect shows.
+    pub fn done(&mut self, action: &Action) {
+        match action {
+            Action::KeepImage { image_id, .. } => self.kept_images.push(image_id.clone()),
+            Action::TagFollowed { .. } => self.followed_tagged = true,
+            Action::CleanImages { .. } => self.images_cleaned = true,
+            Action::StartOld { .. } => {
+                self.old_starts += 1;
+                self.timers.pause = if self.old_starts > 1 { pause_after(self.old_starts) } else { Duration::ZERO };
+            }
+            Action::Pull { .. }
+            | Action::Plan
+            | Action::Create { .. }
+            | Action::Connect { .. }
+            | Action::ParkRestartPolicy { .. }
+            | Action::RenameOldAway { .. }
+            | Action::RenameNewIn { .. }
+            | Action::StopOld { .. }
+            | Action::Start { .. }
+            | Action::Probe { .. }
+            | Action::Wait(_)
+            | Action::RemoveOld { .. }
+            | Action::TakeLog { .. }
+            | Action::StopNew { .. }
+            | Action::RenameNewOut { .. }
+            | Action::RenameOldBack { .. }
+            | Action::RestoreRestartPolicy { .. }
+            | Action::RemoveNew { .. }
+            | Action::End => {}
+        }
+    }
+
+    /// Folds in the answer to [`Action::Plan`]: the configuration, or why there can be none.
+    pub fn planned(&mut self, result: Result<Blueprint, Failure>) {
+        match result {
+            Ok(blueprint) => self.blueprint = Some(blueprint),
+            Err(failure) => self.failure = Some(failure),
+        }
+    }
+
+    /// Folds in the answer to [`Action::Create`].
+    pub fn created(&mut self, id: ContainerId) {
+        self.new_id = Some(id);
+    }
+
+    /// Folds in the answer to [`Action::Probe`]: whether the container is healthy, or why not.
+    pub fn probed(&mut self, result: Result<(), String>) {
+        self.timers.watch.probed(result.map_err(|reason| shortened(&reason)));
+    }
+
+    /// Folds in the answer to [`Action::TakeLog`]; empty when there is none to have. The end of it is kept.
+    pub fn logged(&mut self, log: &str) {
+        self.log_taken = true;
+        if let Some(failure) = &mut self.failure {
+            let mut start = log.len().saturating_sub(LOG_LIMIT_BYTES);
+            while !log.is_char_boundary(start) {
+                start += 1;
+            }
+            failure.log = log[start..].to_owned();
+        }
+    }
+
+    /// Folds in that the engine refused an action, in its own words. Not for an engine that is away, and only when a
+    /// second look says that the action is still to be done. `transient`: for a pull, that trying again makes sense.
+    pub fn refused(&mut self, action: &Action, message: &str, transient: bool) {
+        let message = shortened(message);
+        let tried = self.tried.entry(action.words().to_owned()).or_default();
+        tried.count += 1;
+        tried.message.clone_from(&message);
+        let count = tried.count;
+        let kind = match action {
+            Action::Pull { .. } if transient && count < TRY_LIMIT => None,
+            Action::Pull { .. } => Some(FailureKind::Pull),
+            Action::KeepImage { .. } | Action::Plan => Some(FailureKind::Precondition),
+            Action::Create { .. } | Action::Connect { .. } | Action::Start { .. } => {
+                Some(node_or(FailureKind::EngineRefused, &message))
+            }
+            Action::ParkRestartPolicy { .. }
+            | Action::RenameOldAway { .. }
+            | Action::RenameNewIn { .. }
+            | Action::StopOld { .. } => Some(FailureKind::Engine),
+            Action::TakeLog { .. } => {
+                self.log_taken = true;
+                return;
+            }
+            Action::Probe { .. } | Action::Wait(_) | Action::End => return,
+            Action::RemoveOld { .. }
+            | Action::TagFollowed { .. }
+            | Action::CleanImages { .. }
+            | Action::StopNew { .. }
+            | Action::RenameNewOut { .. }
+            | Action::RenameOldBack { .. }
+            | Action::RestoreRestartPolicy { .. }
+            | Action::StartOld { .. }
+            | Action::RemoveNew { .. } => None,
+        };
+        match kind {
+            Some(kind) => self.failure = Some(failure(kind, format!("could not {}: {message}", action.words()))),
+            None => self.timers.pause = pause_after(count),
+        }
+    }
+
+    /// Whether an action was refused as often as it may be.
+    pub(super) fn exhausted(&self, action: &Action) -> bool {
+        self.tried.get(action.words()).is_some_and(|tried| tried.count >= TRY_LIMIT)
+    }
+
+    /// Moves on to a phase, never back.
+    pub(super) fn reach(&mut self, phase: StepPhase) {
+        self.phase = self.phase.max(phase);
+    }
+}
+
+/// How long a container is given between stop signal and kill.
+pub(super) fn grace(view: &ContainerView) -> Duration {
+    view.stop_timeout_seconds.map_or(DEFAULT_GRACE, Duration::from_secs)
+}

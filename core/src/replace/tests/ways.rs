@@ -1,0 +1,228 @@
+//! The ways of a step, action by action, and what refuses it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::super::{Action, Blueprint, Downtime, Observed, Record, TIMER_GRAIN, TRY_LIMIT, next, pause_after};
+use super::model::{Image, Model, NETWORK, drive, view};
+use super::order;
+use crate::container::RunState;
+use crate::ids::ContainerId;
+use crate::spec::UpdateOrder;
+use crate::step::{FailureKind, LOG_LIMIT_BYTES, StepPhase};
+
+const PREPARED: [&str; 6] = [
+    "pull the image",
+    "hold an image by a tag",
+    "hold an image by a tag",
+    "plan the new container",
+    "create the new container",
+    "connect the new container to a network",
+];
+const CLEANED: [&str; 3] = ["remove the old container", "tag the new image", "remove old images"];
+
+fn trace(model: Model) -> (Vec<&'static str>, Record) {
+    let run = drive(model, Record::new(order()), &[]);
+    (run.trace.into_iter().filter(|&words| words != "wait").collect(), run.saved)
+}
+
+#[test]
+fn the_service_is_away_only_for_stop_and_start() {
+    let (trace, record) = trace(Model::new(Image::Good, true));
+    let swap = [
+        "set the old container's restart policy to `no`",
+        "rename the old container",
+        "give the new container its name",
+        "stop the old container",
+        "start the new container",
+    ];
+    assert_eq!(trace, [&PREPARED[..], &swap, &CLEANED].concat());
+    let report = record.report();
+    // Stop, start, and the two looks of the watch until the health check passes.
+    assert_eq!((report.phase, report.downtime_ms, report.failure), (StepPhase::Committed, Some(5_020), None));
+    assert_eq!(report.new_container_id, Some(ContainerId("new1".to_owned())));
+}
+
+#[test]
+fn on_the_way_back_the_service_comes_first() {
+    let (trace, record) = trace(Model::new(Image::CannotStart, false));
+    let back = [
+        "start the new container",
+        "take the name away from the new container",
+        "give the old container its name back",
+        "restore the old container's restart policy",
+        "start the old container again",
+        "remove the new container",
+    ];
+    assert_eq!(trace[trace.len() - back.len()..], back);
+    let failure = record.report().failure.expect("told");
+    assert_eq!(failure.kind, FailureKind::EngineRefused);
+    assert_eq!(failure.reason, "it could not be started (exit code 127: exec: no such file)");
+    assert!(record.report().downtime_ms.is_some());
+}
+
+#[test]
+fn a_failed_containers_last_words_are_told() {
+    let (_, record) = trace(Model::new(Image::Exits, false));
+    assert_eq!(record.failure.clone().expect("told").log, "last words");
+    let mut long = record;
+    long.logged(&"é".repeat(LOG_LIMIT_BYTES));
+    let log = long.failure.expect("told").log;
+    assert!(log.len() <= LOG_LIMIT_BYTES && log.chars().all(|c| c == 'é'), "{} bytes", log.len());
+}
+
+#[test]
+fn what_did_not_run_is_replaced_and_not_started() {
+    for state in [RunState::Exited, RunState::Created] {
+        let mut model = Model::new(Image::Good, false);
+        model.old().state = state;
+        let run = drive(model, Record::new(order()), &[]);
+        assert_eq!(run.saved.phase, StepPhase::Committed);
+        assert!(
+            !run.trace.iter().any(|words| words.starts_with("start") || words.starts_with("stop")),
+            "{:?}",
+            run.trace
+        );
+        let all: Vec<_> = run.model.containers.values().map(|c| (c.view.name.as_str(), c.view.state)).collect();
+        assert_eq!(all, [("web", RunState::Created)]);
+        assert_eq!(run.saved.report().downtime_ms, None);
+    }
+}
+
+#[test]
+fn what_is_not_as_planned_is_left_untouched() {
+    let check = |change: &dyn Fn(&mut Model, &mut Record), kind: FailureKind, words: &str| {
+        let mut model = Model::new(Image::Good, false);
+        let mut record = Record::new(order());
+        change(&mut model, &mut record);
+        let before: Vec<_> = model.containers.values().map(|c| c.view.clone()).collect();
+        let run = drive(model, record, &[]);
+        let failure = run.saved.report().failure.expect("told");
+        assert_eq!((run.saved.phase, failure.kind), (StepPhase::Untouched, kind), "{failure:?}");
+        assert!(failure.reason.contains(words), "{}", failure.reason);
+        let after: Vec<_> = run.model.containers.values().map(|c| c.view.clone()).collect();
+        assert_eq!(before, after, "{words}");
+    };
+    let precondition = FailureKind::Precondition;
+    check(&|_, record| record.order.container_id = ContainerId("gone".to_owned()), precondition, "is gone");
+    check(&|model, _| model.old().name = "other".to_owned(), precondition, "is called `other` now");
+    check(&|model, _| model.old().state = RunState::Paused, precondition, "hint: `docker unpause web`");
+    check(&|model, _| model.old().state = RunState::Removing, precondition, "is being removed");
+    check(&|model, _| model.old().state = RunState::Dead, precondition, "is being removed");
+    check(&|model, _| model.old().auto_remove = true, precondition, "`--rm`");
+    check(&|_, record| record.order.order = UpdateOrder::StartFirst, FailureKind::NotAccepted, "`start-first`");
+    for (words, kind) in [
+        ("pull the image", FailureKind::Pull),
+        ("hold an image by a tag", precondition),
+        ("create the new container", FailureKind::EngineRefused),
+        ("connect the new container to a network", FailureKind::EngineRefused),
+        ("set the old container's restart policy to `no`", FailureKind::Engine),
+    ] {
+        let refuse = |model: &mut Model, _: &mut Record| {
+            model.refuses.insert(words);
+        };
+        if words.starts_with("set") {
+            // The policy is the first change of the old one: the step is taken back, not merely left.
+            let mut model = Model::new(Image::Good, false);
+            refuse(&mut model, &mut Record::new(order()));
+            assert_eq!(trace(model).1.phase, StepPhase::RolledBack);
+        } else {
+            check(&refuse, kind, words);
+        }
+    }
+}
+
+#[test]
+fn a_change_between_plan_and_stop_is_seen() {
+    let mut record = Record::new(order());
+    let old = view("old", "web", RunState::Running);
+    let mut seen = Observed { old: Some(old.clone()), image: Some("sha256:4e3".to_owned()), ..Observed::default() };
+    record = next(&record, &seen, Duration::ZERO).record;
+    record.kept_images = vec!["sha256:01d".to_owned(), "sha256:4e3".to_owned()];
+    record.planned(Ok(Blueprint { create_body: json!({}), connects: vec![] }));
+    record.created(ContainerId("new1".to_owned()));
+    seen.new = Some(view("new1", "web.nightshift-new-59d13469a65a", RunState::Created));
+    seen.new_networks = BTreeSet::from([NETWORK.to_owned()]);
+    let parks = next(&record, &seen, Duration::ZERO).action;
+    assert_eq!(parks, Action::ParkRestartPolicy { old: ContainerId("old".to_owned()) });
+    let mut renamed = old.clone();
+    renamed.name = "other".to_owned();
+    let mut other_policy = old.clone();
+    other_policy.restart_policy = json!({"Name": "no"});
+    let paused = crate::container::ContainerView { state: RunState::Paused, ..old };
+    for changed in [Some(renamed), Some(other_policy), Some(paused), None] {
+        let seen = Observed { old: changed.clone(), ..seen.clone() };
+        let then = next(&record, &seen, Duration::ZERO);
+        assert_eq!(then.action, Action::RemoveNew { new: ContainerId("new1".to_owned()) }, "{changed:?}");
+        let kind = then.record.failure.expect("told").kind;
+        assert_eq!(kind, FailureKind::Precondition, "{changed:?}");
+    }
+}
+
+#[test]
+fn a_full_disk_or_a_taken_port_is_the_nodes_fault() {
+    let start = Action::Start { new: ContainerId("new1".to_owned()) };
+    for (message, kind) in [
+        ("exec format error", FailureKind::EngineRefused),
+        ("write /x: No space left on device", FailureKind::Engine),
+        ("Bind for 0.0.0.0:80 failed: port is already allocated", FailureKind::Engine),
+    ] {
+        let mut record = Record::new(order());
+        record.refused(&start, message, false);
+        assert_eq!(record.failure.expect("told").kind, kind, "{message}");
+    }
+}
+
+#[test]
+fn a_registry_that_is_down_is_tried_again_and_never_blames_the_version() {
+    let mut record = Record::new(order());
+    let seen = Observed { old: Some(view("old", "web", RunState::Running)), ..Observed::default() };
+    for count in 1..TRY_LIMIT {
+        let Action::Pull { .. } = next(&record, &seen, Duration::ZERO).action else { panic!("no pull") };
+        record = next(&record, &seen, Duration::ZERO).record;
+        let pull = next(&record, &seen, Duration::ZERO).action;
+        record.refused(&pull, "connection refused", true);
+        let pause = pause_after(count);
+        assert_eq!(next(&record, &seen, Duration::ZERO).action, Action::Wait(pause));
+        record = next(&record, &seen, pause).record;
+    }
+    let pull = next(&record, &seen, Duration::ZERO).action;
+    record.refused(&pull, "connection refused", true);
+    let end = next(&record, &seen, Duration::ZERO);
+    assert_eq!((end.action, end.record.phase), (Action::End, StepPhase::Untouched));
+    assert!(!end.record.failure.expect("told").kind.blames_the_version());
+}
+
+#[test]
+fn timers_are_worth_a_write_only_now_and_then_and_survive_it() {
+    let mut saved = Record::new(order());
+    saved.timers.watch.begun = true;
+    let mut later = saved.clone();
+    later.timers.watch.spent = TIMER_GRAIN - Duration::from_millis(1);
+    assert!(!later.differs_from(&saved));
+    later.timers.watch.spent = TIMER_GRAIN;
+    later.timers.downtime = Downtime::Running(TIMER_GRAIN);
+    assert!(later.differs_from(&saved));
+    let text = serde_json::to_string(&later).expect("plain");
+    let mut read: Record = serde_json::from_str(&text).expect("round trip");
+    assert_eq!(read, later);
+    read.resumed();
+    assert_eq!((read.timers.downtime, read.timers.watch.spent), (Downtime::Unknown, TIMER_GRAIN));
+    assert_eq!(read.report().downtime_ms, None);
+}
+
+#[test]
+fn a_container_under_the_temporary_name_without_our_labels_is_not_ours() {
+    let record = Record::new(order());
+    let inspect = |labels: serde_json::Value| {
+        json!({"Id": "x", "Name": "/web.nightshift-new-59d13469a65a", "Image": "sha256:1", "Config": {"Labels": labels},
+               "State": {"Status": "created"}, "NetworkSettings": {"Networks": {"backend": {}}}})
+    };
+    let read = |inspect: serde_json::Value| Observed::read(&record, None, Some(&inspect), None).expect("complete");
+    assert_eq!(read(inspect(json!({}))), Observed::default());
+    let ours = read(inspect(json!({"nightshift.rollout": "r-0001", "nightshift.step": "3"})));
+    assert_eq!(ours.new.map(|view| view.id.0), Some("x".to_owned()));
+    assert_eq!(ours.new_networks, BTreeSet::from([NETWORK.to_owned()]));
+}
