@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use nightshift_core::config::{app_keys, read_app};
+use proptest::prelude::*;
 
 fn samples(kind: &str, extension: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config").join(kind);
@@ -64,6 +65,55 @@ fn the_example_is_read() {
     let spec = read_app("web.toml", text).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(spec.name.as_str(), "web");
     assert!(spec.quiet_hours.is_some_and(|quiet_hours| !quiet_hours.allow().is_empty()));
+}
+
+/// What mistakes and hostile files are made of.
+const SCRAPS: [&str; 20] = [
+    "",
+    "=",
+    "[",
+    "]",
+    "[[",
+    "]]",
+    "{",
+    "}",
+    "\"",
+    "\"\"\"",
+    "'",
+    "\n",
+    ".",
+    ",",
+    "update",
+    "[update]\n",
+    "\u{e9}\u{1f600}",
+    "\0",
+    "#",
+    "\\u",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn a_damaged_file_is_read_or_refused_at_a_place_that_exists(
+        damages in prop::collection::vec((0..4_000_usize, 0..40_usize, prop::sample::select(&SCRAPS[..])), 1..6),
+    ) {
+        let mut text: Vec<char> = include_str!("config/valid/everything.toml").chars().collect();
+        for (at, length, scrap) in damages {
+            let at = at % (text.len() + 1);
+            let end = (at + length).min(text.len());
+            text.splice(at..end, scrap.chars());
+        }
+        let text: String = text.into_iter().collect();
+        if let Err(problems) = read_app("damaged.toml", &text) {
+            prop_assert!(!problems.as_slice().is_empty());
+            for problem in problems {
+                prop_assert!(text.get(problem.span.clone()).is_some(), "{problem:?}");
+                let line = text.split('\n').nth(problem.line - 1);
+                prop_assert!(line.is_some_and(|line| problem.column <= line.chars().count() + 1), "{problem:?}");
+                prop_assert!(!problem.to_string().contains(char::is_control), "{problem:?}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod reader;
 mod shared;
 mod table;
 mod update;
+mod words;
 
 pub use app::{app_keys, read_app};
 pub use host::{CoordinatorUrl, Host, InvalidHost, RegistryHost};

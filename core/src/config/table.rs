@@ -11,10 +11,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::nearest;
 use super::reader::Reading;
+use super::words::{SECRET_HINT, excerpt, is_secret, list_of, number_shown, shown, type_message};
 use crate::duration;
-
-/// Longest excerpt of a value or key in a message, in characters.
-const EXCERPT_LIMIT_CHARS: usize = 60;
 
 /// Most entries of one list, and tables of one array of tables: no list of ours has a reason for more.
 const LIST_LIMIT: usize = 1_000;
@@ -408,48 +406,4 @@ impl<'t> Table<'t> {
     fn wrong_type(&self, path: &str, value: &Spanned<DeValue<'_>>, allowed: &str) {
         self.reading.add(value.span(), &type_message(path, value.get_ref(), allowed), None);
     }
-}
-
-/// What to do about a secret whose value a message does not show.
-const SECRET_HINT: &str = "the value is secret and not shown, look at it in the file";
-
-/// Whether a key holds what no message may show.
-fn is_secret(path: &str) -> bool {
-    let path = path.to_ascii_lowercase();
-    ["password", "token", "secret"].iter().any(|word| path.contains(word))
-}
-
-fn type_message(path: &str, value: &DeValue<'_>, allowed: &str) -> String {
-    let found = match value {
-        DeValue::String(_) => "a string",
-        DeValue::Integer(_) => "an integer",
-        DeValue::Float(_) => "a float",
-        DeValue::Boolean(_) => "a boolean",
-        DeValue::Datetime(_) => "a date or time",
-        DeValue::Array(_) => "a list",
-        DeValue::Table(_) => "a table",
-    };
-    format!("`{path}` is {found}, allowed is {allowed}")
-}
-
-/// A value for a message, unless it is secret.
-fn shown(path: &str, text: &str) -> String {
-    if is_secret(path) { "a value that is not shown".to_owned() } else { format!("`{}`", excerpt(text)) }
-}
-
-/// The same for a number, which needs no quotes.
-fn number_shown(path: &str, text: &str) -> String {
-    shown(path, text).trim_matches('`').to_owned()
-}
-
-fn excerpt(text: &str) -> String {
-    if text.chars().count() <= EXCERPT_LIMIT_CHARS {
-        return text.to_owned();
-    }
-    text.chars().take(EXCERPT_LIMIT_CHARS).chain(['…']).collect()
-}
-
-fn list_of<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
-    let quoted: Vec<String> = words.into_iter().map(|word| format!("`{word}`")).collect();
-    quoted.join(", ")
 }
