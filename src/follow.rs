@@ -11,7 +11,7 @@ use crate::failure::{Exit, Failure};
 use crate::output::lines::changes;
 use crate::output::live::Live;
 use crate::output::time::clock;
-use crate::output::{Format, Output, json_line, note, print};
+use crate::output::{Format, Output, json_line, note, print, printable};
 use crate::view::rollout::Rollout;
 
 /// How long a lost coordinator is asked again: a restart takes seconds, a take-over by another one less than a minute.
@@ -59,7 +59,7 @@ impl Progress {
             let lines: Vec<_> =
                 changes(before.as_ref(), rollout).into_iter().map(|line| format!("{at} {line}")).collect();
             *before = Some(rollout.clone());
-            lines.join("\n")
+            printable(&lines.join("\n"))
         };
         match self {
             Self::Live(live) => live.show(rollout),

@@ -82,7 +82,7 @@ impl Output {
     /// Standard output cannot be written.
     pub(crate) fn show<T: Serialize + Human + ?Sized>(self, view: &T) -> Result<(), Failure> {
         match self.format {
-            Format::Table => print(&view.human(&self.page)),
+            Format::Table => print(&printable(&view.human(&self.page))),
             Format::Json => print(&json(view)),
         }
     }
@@ -93,7 +93,7 @@ impl Output {
     /// Standard output cannot be written.
     pub(crate) fn show_line<T: Serialize + Human>(self, view: &T) -> Result<(), Failure> {
         match self.format {
-            Format::Table => print(&view.human(&self.page)),
+            Format::Table => print(&printable(&view.human(&self.page))),
             Format::Json => print(&json_line(view)),
         }
     }
@@ -106,6 +106,23 @@ fn json<T: Serialize + ?Sized>(view: &T) -> String {
 /// A view as one line of JSON.
 pub(crate) fn json_line<T: Serialize>(view: &T) -> String {
     serde_json::to_string(view).expect("views have text keys and no failing parts")
+}
+
+/// The text without what could drive a terminal: it may quote a failed container. Colours stay, they are harmless.
+pub(crate) fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for (at, character) in text.char_indices() {
+        let harmless = !character.is_control() || character == '\n' || (character == '\x1b' && is_colour(&text[at..]));
+        if harmless { shown.push(character) } else { shown.extend(character.escape_default()) }
+    }
+    shown
+}
+
+/// Whether a text begins with a sequence that sets a colour and does nothing else.
+fn is_colour(text: &str) -> bool {
+    let parameters =
+        text.strip_prefix("\x1b[").map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';'));
+    parameters.is_some_and(|rest| rest.starts_with('m'))
 }
 
 /// Writes one text and a line break to standard output, at once.
@@ -123,7 +140,7 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
 /// Says something to the person on standard error.
 pub(crate) fn note(text: &str) {
     // There is nobody left to tell that standard error is gone.
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{}", printable(text));
 }
 
 /// `error: …` or `hint: …` on standard error, coloured for a terminal.
@@ -131,4 +148,22 @@ pub(crate) fn error_line(label: &str, text: &str) {
     let label = style(label).for_stderr().bold();
     let label = if label.to_string().contains("error") { label.red() } else { label.cyan() };
     note(&format!("{label}: {text}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quoted_log_cannot_drive_the_terminal() {
+        for (text, expect) in [
+            ("two\nlines", "two\nlines"),
+            ("\x1b[1;31mred\x1b[0m", "\x1b[1;31mred\x1b[0m"),
+            ("\x1b[2J\x1b]0;title\x07\r", "\\u{1b}[2J\\u{1b}]0;title\\u{7}\\r"),
+            ("\x1b[", "\\u{1b}["),
+            ("\u{9b}2J ü", "\\u{9b}2J ü"),
+        ] {
+            assert_eq!(printable(text), expect);
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Tables without borders, lists of facts, and headings.
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use console::style;
 
 use super::Page;
@@ -20,8 +20,12 @@ pub(crate) fn table<const N: usize>(
         None => table.set_content_arrangement(ContentArrangement::Disabled),
     };
     table.add_rows(rows);
-    for column in table.column_iter_mut() {
+    for (position, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));
+        if position == 0 {
+            // A name or id is there to be copied: it is never broken.
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
     }
     if table.is_empty() { empty.to_owned() } else { table.trim_fmt() }
 }

@@ -293,16 +293,18 @@ impl Human for Plan {
             ("worst case", self.worst_case_ms.map_or_else(String::new, |ms| format!("{} a step", elapsed(ms)))),
             ("waiting on", wait_lines(&self.waiting_on, page, "            ")),
         ]);
-        let row = |(position, step): (usize, &PlanStep)| {
+        let mut position = 0;
+        let row = |step: &PlanStep| {
             let note = match (&step.skipped, step.canary) {
                 (Some(why), _) => format!("left out: {why}"),
                 (None, true) => "canary".to_owned(),
                 (None, false) => NOTHING.to_owned(),
             };
-            let order = if step.skipped.is_some() { NOTHING.to_owned() } else { (position + 1).to_string() };
+            position += u32::from(step.skipped.is_none());
+            let order = if step.skipped.is_some() { NOTHING.to_owned() } else { position.to_string() };
             [order, step.node.clone(), step.container.clone(), short_digest(step.from.as_deref()), note]
         };
-        let rows = self.steps.iter().enumerate().map(row);
+        let rows = self.steps.iter().map(row);
         parts([head, table(page, ["ORDER", "NODE", "CONTAINER", "FROM", "NOTE"], rows, "nothing to replace")])
     }
 }

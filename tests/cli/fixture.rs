@@ -241,8 +241,8 @@ pub(crate) fn plan() -> pb::RolloutPlan {
         to: digest('a'),
         steps: vec![
             step("n1", "web-1", true, ""),
-            step("n2", "web-2", false, ""),
-            step("n3", "web-3", false, "drained"),
+            step("n2", "web-2", false, "drained"),
+            step("n3", "web-3", false, ""),
         ],
         waiting_on: vec![window_wait()],
         worst_case: Some(prost_types::Duration { seconds: 720, nanos: 0 }),

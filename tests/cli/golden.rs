@@ -152,6 +152,17 @@ fn no_verb_and_no_flag_is_without_help() {
 }
 
 #[test]
+fn a_reader_that_goes_away_is_no_error() {
+    // More than a pipe holds, so that the program meets the closed end.
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_nightshift"));
+    command.args(["completions", "bash"]).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut program = command.spawn().expect("the program starts");
+    drop(program.stdout.take());
+    let output = program.wait_with_output().expect("the program ends");
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+}
+
+#[test]
 fn completions_exist_for_each_shell() {
     let double = Double::new();
     for shell in ["bash", "zsh", "fish"] {
