@@ -4,7 +4,7 @@
 //! create for a container: no engine is touched.
 
 use std::collections::BTreeMap;
-use std::io::{Write, stdin, stdout};
+use std::io::{Write, stderr, stdin, stdout};
 use std::process::ExitCode;
 
 use nightshift_core::labels::Labels;
@@ -45,13 +45,9 @@ fn answer() -> Result<Value, Box<dyn std::error::Error>> {
 }
 
 fn main() -> ExitCode {
-    let (text, code) = match answer() {
-        Ok(plan) => (plan.to_string(), ExitCode::SUCCESS),
-        Err(error) => (error.to_string(), ExitCode::FAILURE),
-    };
-    let written = match code == ExitCode::SUCCESS {
-        true => writeln!(stdout(), "{text}"),
-        false => writeln!(std::io::stderr(), "{text}"),
+    let (written, code) = match answer() {
+        Ok(plan) => (writeln!(stdout(), "{plan}"), ExitCode::SUCCESS),
+        Err(error) => (writeln!(stderr(), "{error}"), ExitCode::FAILURE),
     };
     if written.is_ok() { code } else { ExitCode::FAILURE }
 }

@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use nightshift_core::labels::Labels;
-use nightshift_core::recreate::{ApiVersion, Input, Plan, plan};
+use nightshift_core::recreate::{ApiVersion, Input, Plan, RunState, plan};
 use serde_json::{Map, Value, json};
 
 /// Fewest kinds that must be there: an empty directory proves nothing.
-const KINDS_AT_LEAST: usize = 70;
+const KINDS_AT_LEAST: usize = 76;
 
 /// Fields of `Config` in which the new container differs from one made by hand, and may.
 ///
@@ -218,6 +218,15 @@ fn check_plan(plan: &Plan, record: &Value, new_image: &Value, problems: &mut Vec
     let typed = |link: &Value| link.as_str().is_some_and(|link| !link.contains('/'));
     if !links.iter().all(typed) || !links.is_sorted_by_key(Value::to_string) {
         problems.push(format!("plan.HostConfig.Links: {links:?} are not as typed and in order"));
+    }
+    let was = match plan.was {
+        RunState::Created => "created",
+        RunState::Running => "running",
+        RunState::Paused => "paused",
+        RunState::Exited => "exited",
+    };
+    if old["State"]["Status"] != was || plan.restart_policy != old["HostConfig"]["RestartPolicy"] {
+        problems.push(format!("plan: was {was}, restart policy {}", plan.restart_policy));
     }
     let planned = planned_networks(plan);
     for (network, expect) in networks(by_hand) {

@@ -91,6 +91,14 @@ pub enum Refusal {
         /// The network.
         network: String,
     },
+    /// A running container's address on a Swarm network: the engine shows a typed one and one that it handed out alike.
+    #[error(
+        "its address on the Swarm network `{network}` may be a wished or a handed-out one: while it runs, nothing tells"
+    )]
+    SwarmAddress {
+        /// The network.
+        network: String,
+    },
     /// The container lacks variables that its image sets: something else than the known merge made it.
     #[error(
         "`Config.Env` is not the user's variables followed by the old image's: `{variable}` is missing or changed place"
@@ -114,6 +122,7 @@ impl Refusal {
             Self::SwarmService { .. } => "Config.Labels",
             Self::State { .. } => "State.Status",
             Self::PrimaryNetworkLeft { .. } => "HostConfig.NetworkMode",
+            Self::SwarmAddress { .. } => "NetworkSettings.Networks",
             Self::EnvNotOfImage { .. } => "Config.Env",
         }
     }
@@ -134,6 +143,9 @@ impl Refusal {
             Self::State { .. } => "remove the container, and create it again",
             Self::PrimaryNetworkLeft { .. } => {
                 "connect that network again, or create the container anew on the networks it uses"
+            }
+            Self::SwarmAddress { .. } => {
+                "run it as a Swarm service, move it to a network of its host, or leave it out of the app"
             }
             Self::EnvNotOfImage { .. } => "create the container anew, once, by hand; from then on it can be followed",
         }

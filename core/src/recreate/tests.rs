@@ -154,7 +154,7 @@ fn newer_engines_get_all_networks_and_the_mac_address_at_creation() {
     let older = plan_of(&container).expect("a plan");
     let front = json!({"IPAMConfig": {"IPv4Address": "10.0.0.9"}});
     assert_eq!(older.create_body["MacAddress"], json!("02:42:00:00:00:02"));
-    assert_eq!(older.create_body["NetworkingConfig"], json!({"EndpointsConfig": {"front": front}}));
+    assert_eq!(older.create_body["NetworkingConfig"], json!({"EndpointsConfig": {"front": &front}}));
     let body = json!({"Container": "web-next", "EndpointConfig": {"Aliases": ["api"]}});
     assert_eq!(older.connects, [NetworkConnect { network: "back".into(), body }]);
 
@@ -166,6 +166,11 @@ fn newer_engines_get_all_networks_and_the_mac_address_at_creation() {
     });
     assert_eq!(newer.create_body["NetworkingConfig"], json!({"EndpointsConfig": endpoints}));
     assert_eq!(newer.connects, []);
+
+    // An address that Engine 25.0 made from the IPv4 address 10.0.0.9 and shows as wanted.
+    container["Config"]["MacAddress"] = json!("02:42:0A:00:00:09");
+    let newer = plan_at("1.44", &container, &image("sha256:old"), &image("sha256:new")).expect("a plan");
+    assert_eq!(newer.create_body["NetworkingConfig"]["EndpointsConfig"]["front"], front);
 }
 
 #[test]
@@ -219,6 +224,28 @@ fn where_wishes_for_a_network_are_not_allowed_none_are_sent() {
         alone["NetworkSettings"]["Networks"] = json!({});
         assert_eq!(plan_of(&alone).map(|plan| plan.create_body.get("NetworkingConfig").cloned()), Ok(None), "{mode}");
     }
+}
+
+#[test]
+fn an_address_on_a_swarm_network_is_refused_while_it_cannot_be_understood() {
+    // As an attachable overlay network looks on 20.10: the address was handed out.
+    let overlay = json!({
+        "NetworkID": "e4o1vn4n44f84vmqknrwtk35c", "IPAMConfig": {"IPv4Address": "10.0.1.2"}, "IPAddress": "10.0.1.2",
+    });
+    let mut container = with("/NetworkSettings/Networks", json!({"overlay": overlay}));
+    container["HostConfig"]["NetworkMode"] = json!("overlay");
+    let refused = Err(Refusal::SwarmAddress { network: "overlay".into() });
+    assert_eq!(plan_of(&container), refused);
+    container["State"]["Status"] = json!("paused");
+    assert_eq!(plan_of(&container), refused);
+    // Once it has stopped, what is still there was asked for.
+    container["State"]["Status"] = json!("exited");
+    let body = plan_of(&container).expect("a plan").create_body;
+    let endpoint = &body["NetworkingConfig"]["EndpointsConfig"]["overlay"];
+    assert_eq!(endpoint, &json!({"IPAMConfig": {"IPv4Address": "10.0.1.2"}}));
+    container["State"]["Status"] = json!("running");
+    container["NetworkSettings"]["Networks"]["overlay"]["NetworkID"] = json!("a".repeat(64));
+    assert!(plan_of(&container).is_ok());
 }
 
 #[test]
