@@ -26,15 +26,22 @@ image_tar() { # FROM TO: always the same bytes for the same files
 }
 
 image_base() { # DIR: makes the layer that all images share, once
-    local base=$1/images/base applet
-    [ ! -e "$base.tar.gz" ] || return 0
-    mkdir -p "$base/bin" "$base/tmp" "$base/data"
-    cp "$(command -v busybox)" "$base/bin/busybox"
+    local applet work
+    mkdir -p "$1/images"
+    [ ! -e "$1/images/base.tar.gz" ] || return 0
+    # Several may do this at the same time: each on its own, the bytes are the same, and a rename is whole.
+    work=$(mktemp -d "$1/images/XXXXXX")
+    mkdir -p "$work/base/bin" "$work/base/tmp" "$work/base/data"
+    cp "$(command -v busybox)" "$work/base/bin/busybox"
     for applet in sh httpd sleep wget cat echo env test true false touch rm mkdir ls kill date nc seq dd hostname; do
-        ln -sf busybox "$base/bin/$applet"
+        ln -s busybox "$work/base/bin/$applet"
     done
-    chmod 1777 "$base/tmp"
-    image_tar "$base" "$base.tar"
+    chmod 755 "$work/base"
+    chmod 1777 "$work/base/tmp"
+    image_tar "$work/base" "$work/base.tar"
+    mv "$work/base.tar" "$1/images/base.tar"
+    mv "$work/base.tar.gz" "$1/images/base.tar.gz"
+    rm -rf -- "$work"
 }
 
 image_curl() { # LOGIN ARGUMENTS...: the login goes through a file descriptor, no process list shows it

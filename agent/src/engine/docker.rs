@@ -285,6 +285,9 @@ impl Engine for DockerEngine {
     }
 
     async fn connect_network(&self, network: &str, body: &Value) -> Result<()> {
+        // Observed on Engine 20.10: connecting a container that does not run to a network that does not exist is
+        // accepted, and the start fails. By then the old container is stopped, so the network is looked up first.
+        self.json(Call::get("GET /networks/{id}", format!("/networks/{}", encoded(network)))).await?;
         let target = format!("/networks/{}/connect", encoded(network));
         self.done(Call::post("POST /networks/{id}/connect", target).body(body)).await
     }
@@ -366,10 +369,13 @@ impl Engine for DockerEngine {
         const CALL: &str = "GET /events";
         let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
         let filters = HashMap::from([("type", words(&["container"])), ("event", words(&reply::ACTIONS))]);
-        let mut options = EventsOptionsBuilder::new().filters(&filters);
-        if let Some(since) = since {
-            options = options.since(&format!("{}.{:09}", since.timestamp(), since.timestamp_subsec_nanos()));
-        }
+        // The request is sent when the stream is first polled: without a start, what happens until then would be missed.
+        let since = match since {
+            Some(since) => since,
+            None => self.info().await?.time,
+        };
+        let since = format!("{}.{:09}", since.timestamp(), since.timestamp_subsec_nanos());
+        let options = EventsOptionsBuilder::new().filters(&filters).since(&since);
         let url = self.raw.url();
         let events = self.streams.events(Some(options.build())).filter_map(move |message| {
             let event = match message {

@@ -1,7 +1,7 @@
 //! The engine port: everything that an agent asks of a Docker-compatible engine, in Nightshift's own words.
 //!
-//! [`Engine`] is used as `Arc<dyn Engine>`. There are two of them: [`DockerEngine`] talks to a real daemon, a
-//! simulated one models what matters of a daemon. One list of checks (`tests/conformance`) runs on both and keeps the
+//! [`Engine`] is used as `Arc<dyn Engine>`. There are two of them: [`DockerEngine`] talks to a real daemon, the
+//! [`simulated`] one models what matters of a daemon. One list of checks (`tests/conformance`) runs on both and keeps the
 //! model honest.
 //!
 //! Two rules hold for every call. It **has a deadline** ([`deadline`]): a daemon that hangs becomes [`Error::Timeout`].
@@ -16,6 +16,7 @@ mod docker_raw;
 mod docker_reply;
 mod error;
 mod pull;
+pub mod simulated;
 mod tail;
 mod types;
 
@@ -96,6 +97,9 @@ pub trait Engine: Send + Sync + fmt::Debug {
     async fn connect_network(&self, network: &str, body: &Value) -> Result<()>;
 
     /// Replaces the restart policy: `{"Name": "always", "MaximumRetryCount": 0}`. Nothing else changes.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when the container removes itself (`--rm`) and the policy is not `no`.
     async fn set_restart_policy(&self, container: &ContainerId, policy: &Value) -> Result<()>;
 
     /// Starts a container; one that runs already is left alone.

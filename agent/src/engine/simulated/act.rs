@@ -1,0 +1,260 @@
+//! What the calls do to the world, with the engine's own refusals.
+
+use nightshift_core::container::RunState;
+use nightshift_core::ids::ContainerId;
+use serde_json::Value;
+
+use super::container::{self, Container};
+use super::registry::Happening;
+use super::world::{KILLED, World, no_such_container};
+use super::{hashed, short};
+use crate::engine::tail::Tail;
+use crate::engine::{ContainerSummary, Error, EventKind, ExecOutcome, Result};
+
+fn conflict(message: String) -> Error {
+    Error::Conflict { message }
+}
+
+fn bad_request(message: &str) -> Error {
+    Error::Refused { call: "simulated call", status: 400, message: message.to_owned() }
+}
+
+impl World {
+    /// Finds a container by id, unambiguous start of the id, or name.
+    pub(super) fn find(&self, reference: &str) -> Result<&Container> {
+        let name = reference.strip_prefix('/').unwrap_or(reference);
+        let by_name = || self.containers.values().find(|container| container.name == name);
+        let by_start = || {
+            let mut found = self.containers.values().filter(|container| container.id.starts_with(name));
+            found.next().filter(|_| !name.is_empty() && found.next().is_none())
+        };
+        let found = self.containers.get(name).or_else(by_name).or_else(by_start);
+        found.ok_or_else(|| no_such_container(name))
+    }
+
+    fn find_mut(&mut self, reference: &str) -> Result<&mut Container> {
+        let id = self.find(reference)?.id.clone();
+        self.containers.get_mut(&id).ok_or_else(|| no_such_container(reference))
+    }
+
+    pub(super) fn list(&self) -> Vec<ContainerSummary> {
+        let summary = |container: &Container| ContainerSummary {
+            id: ContainerId(container.id.clone()),
+            name: container.name.clone(),
+            image: container.image_name().to_owned(),
+            image_id: container.image_id.clone(),
+            labels: container.labels(),
+            state: container.status,
+        };
+        self.containers.values().map(summary).collect()
+    }
+
+    fn free_name(&self, name: &str) -> Result<()> {
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+        if name.len() < 2 || !name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !name.chars().all(legal) {
+            let message = format!("Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed");
+            return Err(bad_request(&message));
+        }
+        match self.containers.values().find(|container| container.name == name) {
+            None => Ok(()),
+            Some(owner) => Err(conflict(format!(
+                "Conflict. The container name \"/{name}\" is already in use by container \"{}\". You have to remove (or \
+                 rename) that container to be able to reuse that name.",
+                owner.id
+            ))),
+        }
+    }
+
+    pub(super) fn create(&mut self, name: &str, body: &Value) -> Result<ContainerId> {
+        let body = body.as_object().ok_or_else(|| bad_request("invalid JSON"))?;
+        self.free_name(name)?;
+        let reference = body.get("Image").and_then(Value::as_str).unwrap_or("");
+        let (image_id, stored) = self.images.find(reference)?;
+        let (image_id, image) = (image_id.clone(), stored.image.clone());
+        if self.disk_full {
+            let message = "mkdir /var/lib/docker/overlay2: no space left on device".to_owned();
+            return Err(Error::Refused { call: "POST /containers/create", status: 500, message });
+        }
+        let number = self.next_number();
+        let id = hashed(&format!("container {} {number}", self.name));
+        let config = container::merged_config(&id, body, &image.config);
+        let host_config = container::host_config(body);
+        let policy = host_config.get("RestartPolicy").and_then(|policy| policy.get("Name")).and_then(Value::as_str);
+        if host_config.get("AutoRemove") == Some(&Value::Bool(true)) && !matches!(policy, None | Some("" | "no")) {
+            return Err(bad_request("can't create 'AutoRemove' container with restart policy"));
+        }
+        let made = Container {
+            name: name.to_owned(),
+            image_id,
+            created: self.time(),
+            networks: container::first_network(&id, body, &host_config),
+            mounts: container::mounts(&id, &config, &host_config),
+            config,
+            host_config,
+            behaviour: image.behaviour,
+            status: RunState::Created,
+            exit_code: 0,
+            error: String::new(),
+            health: None,
+            started_at: None,
+            finished_at: None,
+            restart_count: 0,
+            run: 0,
+            stopped_on_request: false,
+            postponed: Vec::new(),
+            log: Vec::new(),
+            id: id.clone(),
+        };
+        self.containers.insert(id.clone(), made);
+        self.emit(&id, EventKind::Create);
+        Ok(ContainerId(id))
+    }
+
+    pub(super) fn connect(&mut self, network: &str, body: &Value) -> Result<()> {
+        if !self.networks.contains(network) {
+            return Err(Error::NotFound { message: format!("network {network} not found") });
+        }
+        let reference = body.get("Container").and_then(Value::as_str).unwrap_or("");
+        let container = self.find_mut(reference)?;
+        if container.networks.contains_key(network) {
+            let message = format!("endpoint with name {} already exists in network {network}", container.name);
+            return Err(Error::Refused { call: "POST /networks/{id}/connect", status: 403, message });
+        }
+        let endpoint = container::endpoint(&container.id, network, body.get("EndpointConfig"));
+        container.networks.insert(network.to_owned(), endpoint);
+        Ok(())
+    }
+
+    pub(super) fn set_restart_policy(&mut self, id: &str, policy: &Value) -> Result<()> {
+        let container = self.find_mut(id)?;
+        let none = matches!(policy.get("Name").and_then(Value::as_str), None | Some("" | "no"));
+        if container.flag("AutoRemove") && !none {
+            let message = "Restart policy cannot be updated because AutoRemove is enabled for the container";
+            return Err(conflict(message.to_owned()));
+        }
+        container.host_config.insert("RestartPolicy".to_owned(), policy.clone());
+        self.emit(id, EventKind::Update);
+        Ok(())
+    }
+
+    pub(super) fn start(&mut self, id: &str) -> Result<()> {
+        let container = self.find_mut(id)?;
+        match container.status {
+            RunState::Running | RunState::Restarting => Ok(()),
+            RunState::Paused => Err(conflict("cannot start a paused container, try unpause instead".to_owned())),
+            RunState::Created | RunState::Exited | RunState::Removing | RunState::Dead => {
+                container.stopped_on_request = false;
+                container.restart_count = 0;
+                self.run(id)
+            }
+        }
+    }
+
+    pub(super) fn pause(&mut self, id: &str) -> Result<()> {
+        let container = self.find_mut(id)?;
+        if container.status != RunState::Running {
+            return Err(conflict(format!("Container {id} is not running")));
+        }
+        container.status = RunState::Paused;
+        self.emit(id, EventKind::Pause);
+        Ok(())
+    }
+
+    pub(super) fn resume(&mut self, id: &str) -> Result<()> {
+        if self.find(id)?.status != RunState::Paused {
+            let message = format!("Container {id} is not paused");
+            return Err(Error::Refused { call: "POST /containers/{id}/unpause", status: 500, message });
+        }
+        self.unpause(id);
+        Ok(())
+    }
+
+    pub(super) fn rename(&mut self, id: &str, name: &str) -> Result<()> {
+        self.find(id)?;
+        self.free_name(name)?;
+        let container = self.find_mut(id)?;
+        let from = std::mem::replace(&mut container.name, name.to_owned());
+        self.emit(id, EventKind::Rename { from });
+        Ok(())
+    }
+
+    pub(super) fn remove(&mut self, id: &str) -> Result<()> {
+        let container = self.find(id)?;
+        if container.is_up() || container.status == RunState::Restarting {
+            return Err(conflict(format!(
+                "You cannot remove a {} container {}. Stop the container before attempting removal or force remove",
+                container::word(container.status),
+                container.id
+            )));
+        }
+        self.emit(id, EventKind::Destroy);
+        self.containers.remove(id);
+        Ok(())
+    }
+
+    pub(super) fn discard(&mut self, id: &str) -> Result<()> {
+        if self.find(id)?.is_up() {
+            self.emit(id, EventKind::Kill);
+            self.die(id, KILLED);
+        }
+        self.emit(id, EventKind::Destroy);
+        self.containers.remove(id);
+        Ok(())
+    }
+
+    pub(super) fn remove_image(&mut self, reference: &str) -> Result<()> {
+        let containers = &self.containers;
+        let user = |image: &str| containers.values().find(|c| c.image_id == image).map(|c| short(&c.id).to_owned());
+        self.images.remove(reference, user)
+    }
+
+    pub(super) fn log(&self, id: &str, lines: u32, limit_bytes: usize) -> Result<String> {
+        let log = &self.find(id)?.log;
+        let skip = log.len().saturating_sub(usize::try_from(lines).unwrap_or(usize::MAX));
+        let mut tail = Tail::new(limit_bytes);
+        log.iter().skip(skip).for_each(|line| tail.push(format!("{line}\n").as_bytes()));
+        Ok(tail.into_text())
+    }
+
+    /// What a command says; none when it never ends.
+    pub(super) fn command(&self, id: &str, command: &[String]) -> Result<Option<ExecOutcome>> {
+        let container = self.find(id)?;
+        match container.status {
+            RunState::Running => {}
+            RunState::Paused => {
+                return Err(conflict(format!("Container {id} is paused, unpause the container before exec")));
+            }
+            RunState::Created | RunState::Restarting | RunState::Removing | RunState::Exited | RunState::Dead => {
+                return Err(conflict(format!("Container {id} is not running")));
+            }
+        }
+        let unknown = || {
+            let program = command.first().map_or("", String::as_str);
+            let output =
+                format!("OCI runtime exec failed: exec: \"{program}\": executable file not found in $PATH: unknown");
+            Some(ExecOutcome { exit_code: 127, output })
+        };
+        Ok(container.behaviour.commands.get(command).cloned().unwrap_or_else(unknown))
+    }
+
+    /// Something happens to a container that runs.
+    pub(super) fn strike_now(&mut self, id: &str, what: Happening) {
+        if self.find(id).is_ok_and(|container| container.is_up()) {
+            self.strike(id, what);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Map;
+
+    use super::*;
+
+    #[test]
+    fn a_body_is_an_object() {
+        let mut world = World::new("n".to_owned(), chrono::DateTime::UNIX_EPOCH);
+        assert!(world.create("web", &Value::Null).is_err());
+        assert!(world.create("web", &Value::Object(Map::new())).is_err());
+    }
+}

@@ -1,0 +1,113 @@
+//! A real engine as a fixture: one of those that `scripts/engines up` starts, with the registry beside it.
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use async_trait::async_trait;
+use nightshift_agent::engine::{DockerEngine, Engine};
+use tokio::process::Command;
+
+use crate::fixture::{Fixture, Image, Kind};
+
+/// Names the socket of the engine: `unix://DIR/engine-K.sock`, with DIR as `scripts/engines` made it.
+const VARIABLE: &str = "NIGHTSHIFT_TEST_ENGINE";
+
+pub(crate) struct DockerFixture {
+    engine: DockerEngine,
+    directory: PathBuf,
+    registry: String,
+    unique: String,
+    counter: AtomicU16,
+}
+
+impl DockerFixture {
+    /// The engine that the environment names; without one the check is skipped, and says so.
+    #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
+    pub(crate) async fn from_environment(check: &str) -> Option<Self> {
+        let Ok(url) = std::env::var(VARIABLE) else {
+            eprintln!("SKIPPED on a real engine: {check} (set {VARIABLE}, or run scripts/test)");
+            return None;
+        };
+        let engine = DockerEngine::connect(&url).await.expect("the engine of the environment is up");
+        let socket = url.strip_prefix("unix://").unwrap_or(&url);
+        let directory = Path::new(socket).parent().expect("a socket lies in a directory").to_owned();
+        let port = std::fs::read_to_string(directory.join("registry/port")).expect("scripts/engines made a registry");
+        let registry = format!("127.0.0.1:{}", port.trim());
+        // Other checks run at the same time, in this process and in others.
+        let unique = format!("{}-{}", check.get(..24).unwrap_or(check).replace('_', "-"), std::process::id());
+        Some(Self { engine, directory, registry, unique, counter: AtomicU16::new(0) })
+    }
+
+    /// Removes this check's containers.
+    pub(crate) async fn clean_up(self) {
+        for container in self.engine.list().await.expect("the engine is up") {
+            if container.name.starts_with(&self.unique) {
+                self.engine.discard(&container.id).await.expect("it can be removed");
+            }
+        }
+    }
+
+    fn next(&self) -> u16 {
+        self.counter.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+async fn run(program: &Path, arguments: &[&str]) -> String {
+    let Output { status, stdout, stderr } =
+        Command::new(program).args(arguments).output().await.expect("the program is there");
+    let stderr = String::from_utf8_lossy(&stderr).into_owned();
+    assert!(status.success(), "{} {arguments:?}: {stderr}", program.display());
+    String::from_utf8(stdout).expect("plain text").trim().to_owned()
+}
+
+fn options(kind: Kind) -> &'static [&'static str] {
+    const SERVE: &str =
+        "trap 'exit 0' TERM; echo starting; httpd -p 80 -h /www; echo serving; while :; do sleep 0.1; done";
+    match kind {
+        Kind::Web => &["--cmd", SERVE, "--health", "web", "--health-interval", "0.5"],
+        Kind::Sick => &["--cmd", SERVE, "--health", "false", "--health-interval", "0.5"],
+        Kind::Short => &["--cmd", "echo starting; echo serving; sleep 0.2; exit 7"],
+        Kind::Stubborn => &["--cmd", "trap '' TERM; while :; do sleep 0.1; done"],
+    }
+}
+
+#[async_trait]
+impl Fixture for DockerFixture {
+    fn engine(&self) -> Arc<dyn Engine> {
+        Arc::new(self.engine.clone())
+    }
+
+    fn name(&self, base: &str) -> String {
+        format!("{}-{base}-{}", self.unique, self.next())
+    }
+
+    fn port(&self) -> u16 {
+        // Below the ports that the kernel gives away by itself; several processes share the engine's network.
+        let process = u16::try_from(std::process::id() % 1_500).expect("small");
+        2_000 + process * 16 + self.next()
+    }
+
+    async fn push(&self, kind: Kind) -> Image {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/engines");
+        let repository = self.name("web");
+        let tagged = format!("{repository}:v1");
+        let directory = self.directory.to_str().expect("plain text");
+        let mut arguments = vec!["push", directory, &tagged, "--text", &repository, "--volume", "/data"];
+        arguments.extend(options(kind));
+        let digest = run(&script, &arguments).await.parse().expect("it prints the digest");
+        Image { name: format!("{}/{tagged}", self.registry).parse().expect("well formed"), digest }
+    }
+
+    async fn network(&self) -> String {
+        let name = self.name("network");
+        let socket = self.engine.url().replace("unix://", "");
+        let body = format!(r#"{{"Name": "{name}", "CheckDuplicate": true}}"#);
+        let json = "Content-Type: application/json";
+        let url = "http://engine/networks/create";
+        let arguments = ["-sS", "--fail-with-body", "--unix-socket", &socket, "-H", json, "-d", &body, url];
+        run(Path::new("curl"), &arguments).await;
+        name
+    }
+}

@@ -1,0 +1,80 @@
+//! The simulated engine as a fixture.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::DateTime;
+use nightshift_agent::engine::simulated::{Behaviour, Happening, SimulatedEngine, SimulatedImage, SimulatedRegistry};
+use nightshift_agent::engine::{Engine, ExecOutcome};
+use serde_json::json;
+
+use crate::fixture::{Fixture, Image, Kind};
+
+/// A fresh engine with a registry of its own.
+pub(crate) struct SimulatedFixture {
+    engine: SimulatedEngine,
+    registry: SimulatedRegistry,
+    counter: AtomicU16,
+}
+
+impl SimulatedFixture {
+    pub(crate) fn new() -> Self {
+        let registry = SimulatedRegistry::new();
+        let time = DateTime::from_timestamp(1_800_000_000, 0).expect("in range");
+        let engine = SimulatedEngine::new("node-1", registry.clone(), time);
+        Self { engine, registry, counter: AtomicU16::new(0) }
+    }
+
+    fn next(&self) -> u16 {
+        self.counter.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+fn behaviour(kind: Kind) -> Behaviour {
+    let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
+    let outcome = ExecOutcome { exit_code: 3, output: "hello\n".to_owned() };
+    let commands =
+        BTreeMap::from([(words(&["sh", "-c", "echo hello; exit 3"]), Some(outcome)), (words(&["sleep", "60"]), None)]);
+    let second = Duration::from_secs(1);
+    let behaviour = match kind {
+        Kind::Web => Behaviour::of(Happening::Healthy, second),
+        Kind::Sick => Behaviour::of(Happening::Unhealthy, 2 * second),
+        Kind::Short => Behaviour::of(Happening::Exit(7), second / 5),
+        Kind::Stubborn => Behaviour { stop_takes: Duration::MAX, ..Behaviour::default() },
+    };
+    Behaviour { commands, log: vec!["starting".to_owned(), "serving".to_owned()], ..behaviour }
+}
+
+#[async_trait]
+impl Fixture for SimulatedFixture {
+    fn engine(&self) -> Arc<dyn Engine> {
+        Arc::new(self.engine.clone())
+    }
+
+    fn name(&self, base: &str) -> String {
+        format!("{base}-{}", self.next())
+    }
+
+    fn port(&self) -> u16 {
+        20_000 + self.next()
+    }
+
+    async fn push(&self, kind: Kind) -> Image {
+        let created = DateTime::from_timestamp(1_700_000_000, 0).expect("in range");
+        let mut image = SimulatedImage::new(created, behaviour(kind));
+        image.config["Volumes"] = json!({"/data": {}});
+        image.config["Labels"] = json!({"text": self.name("image")});
+        let name = format!("127.0.0.1:5000/{}:v1", self.name("web")).parse().expect("well formed");
+        let digest = self.registry.push(&name, image);
+        Image { name, digest }
+    }
+
+    async fn network(&self) -> String {
+        let name = self.name("network");
+        self.engine.add_network(&name);
+        name
+    }
+}
