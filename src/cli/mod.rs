@@ -129,3 +129,27 @@ fn parse_duration(text: &str) -> Result<Duration, nightshift_core::duration::Inv
 fn parse_instant(text: &str) -> Result<DateTime<Utc>, String> {
     text.parse().map_err(|_| format!("`{text}` is no instant: allowed is RFC 3339, such as `2026-12-05T22:00:00Z`"))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, CommandFactory as _};
+
+    use super::*;
+
+    /// Every verb and argument that has no help, by name.
+    fn without_help(command: &Command, path: &str) -> Vec<String> {
+        let path = format!("{path} {}", command.get_name());
+        let own = command.get_about().is_none().then(|| path.clone());
+        let arguments = command.get_arguments().filter(|argument| argument.get_help().is_none());
+        let arguments = arguments.map(|argument| format!("{path} {}", argument.get_id()));
+        let below = command.get_subcommands().flat_map(|command| without_help(command, &path));
+        own.into_iter().chain(arguments).chain(below).collect()
+    }
+
+    #[test]
+    fn no_verb_and_no_flag_is_without_help() {
+        let command = Cli::command();
+        command.clone().debug_assert();
+        assert_eq!(without_help(&command, ""), Vec::<String>::new());
+    }
+}

@@ -133,6 +133,7 @@ pub(crate) struct Double {
     runtime: Option<Runtime>,
     state: Arc<State>,
     address: String,
+    identity: Identity,
     directory: tempfile::TempDir,
 }
 
@@ -167,26 +168,22 @@ impl Double {
     pub(crate) fn scripted(script: Script) -> Self {
         // Another test of this process may have done it.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let state = Arc::new(State {
-            refusal: script.refusal,
-            watches: Mutex::new(script.watches.into()),
-            events: Mutex::new(script.events.into()),
-            empty: script.empty,
-            seen: Mutex::default(),
-        });
         let directory = tempfile::tempdir().expect("a directory");
         let (ca, identity) = certificates();
         std::fs::write(directory.path().join("ca.pem"), &ca).expect("written");
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("made");
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a free port");
-        let address = listener.local_addr().expect("bound").to_string();
+        let (runtime, state, address) = serve(script, "127.0.0.1:0", identity.clone());
         let context = format!("server = 'https://{address}'\ntoken = '{TOKEN}'\nca_pem = '''{ca}'''\n");
         std::fs::write(directory.path().join("context.toml"), context).expect("written");
-        let mut server =
-            Server::builder().tls_config(ServerTlsConfig::new().identity(identity)).expect("good identity");
-        let router = server.add_service(OperatorServiceServer::from_arc(Arc::clone(&state)));
-        runtime.spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
-        Self { runtime: Some(runtime), state, address, directory }
+        Self { runtime: Some(runtime), state, address, identity, directory }
+    }
+
+    /// Ends at once, all connections with it, and comes back at the same address with another script.
+    pub(crate) fn restart(&mut self, script: Script) {
+        let runtime = self.runtime.take().expect("it runs");
+        runtime.shutdown_timeout(RUN_DEADLINE);
+        let (runtime, state, address) = serve(script, &self.address, self.identity.clone());
+        assert_eq!(address, self.address);
+        (self.runtime, self.state) = (Some(runtime), state);
     }
 
     /// `127.0.0.1:PORT`.
@@ -210,11 +207,17 @@ impl Double {
         self.run_with(arguments, &[("NIGHTSHIFT_CONTEXT", context.to_str().expect("text"))])
     }
 
+    /// The program in the double's directory, in UTC, without any variable of ours.
+    pub(crate) fn command(&self, arguments: &[&str]) -> std::process::Command {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_nightshift"));
+        command.args(arguments).env_clear().env("TZ", "UTC").current_dir(self.directory()).stdin(Stdio::null());
+        command
+    }
+
     /// Runs the program with these variables alone. What differs between runs is replaced by words.
     pub(crate) fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Ran {
-        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_nightshift"));
-        command.args(arguments).env_clear().env("TZ", "UTC").envs(environment.iter().copied());
-        command.current_dir(self.directory()).stdin(Stdio::null()).kill_on_drop(true);
+        let mut command = tokio::process::Command::from(self.command(arguments));
+        command.envs(environment.iter().copied()).kill_on_drop(true);
         let runtime = self.runtime.as_ref().expect("it runs");
         let output = runtime
             .block_on(async { tokio::time::timeout(RUN_DEADLINE, command.output()).await })
@@ -236,6 +239,24 @@ impl Drop for Double {
             runtime.shutdown_background();
         }
     }
+}
+
+/// A server on its own thread.
+fn serve(script: Script, address: &str, identity: Identity) -> (Runtime, Arc<State>, String) {
+    let state = Arc::new(State {
+        refusal: script.refusal,
+        watches: Mutex::new(script.watches.into()),
+        events: Mutex::new(script.events.into()),
+        empty: script.empty,
+        seen: Mutex::default(),
+    });
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("made");
+    let listener = runtime.block_on(TcpListener::bind(address)).expect("a free port");
+    let address = listener.local_addr().expect("bound").to_string();
+    let mut server = Server::builder().tls_config(ServerTlsConfig::new().identity(identity)).expect("good identity");
+    let router = server.add_service(OperatorServiceServer::from_arc(Arc::clone(&state)));
+    runtime.spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
+    (runtime, state, address)
 }
 
 /// A CA and a server's identity for 127.0.0.1.

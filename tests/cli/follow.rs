@@ -1,5 +1,8 @@
 //! Following a rollout: `watch`, `--wait`, and `events --follow`.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
 use nightshift_proto::pb::{self, RolloutState, StepState};
 
 use crate::double::{Double, Ran, Script, Watch};
@@ -117,6 +120,28 @@ fn a_restart_of_the_coordinator_does_not_end_a_watch() {
     let by_name = r#"GetRolloutRequest { rollout: "web" }"#.to_owned();
     let by_id = format!("GetRolloutRequest {{ rollout: {:?} }}", fixture::ROLLOUT);
     assert_eq!(double.seen(), [by_name, by_id.clone(), by_id]);
+}
+
+#[test]
+fn a_coordinator_that_is_killed_and_comes_back_is_found_again() {
+    let mut story = story();
+    let rest = story.split_off(4);
+    let lines = story.len();
+    let mut double = watching(vec![Watch { rollouts: story, open: true }]);
+    let arguments = ["rollout", "watch", "web", "-o", "json", "--context", "context.toml"];
+    let mut program =
+        double.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+    let mut output = BufReader::new(program.stdout.take().expect("piped")).lines();
+    for _ in 0..lines {
+        output.next().expect("a line").expect("text");
+    }
+    double.restart(Script { watches: vec![told(rest)], ..Script::default() });
+    let rest: Vec<String> = output.map(|line| line.expect("text")).collect();
+    let ended = program.wait_with_output().expect("it ends");
+    let errors = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(0), "{errors}");
+    assert!(errors.ends_with("; trying again\n") && errors.lines().count() == 1, "{errors}");
+    assert!(rest.last().is_some_and(|line| line.contains(r#""state":"completed""#)), "{rest:?}");
 }
 
 #[test]

@@ -122,36 +122,6 @@ fn the_help_names_every_verb_and_flag() {
 }
 
 #[test]
-fn no_verb_and_no_flag_is_without_help() {
-    let double = Double::new();
-    let mut verbs = vec![Vec::<String>::new()];
-    let mut count = 0;
-    while let Some(verb) = verbs.pop() {
-        let arguments: Vec<&str> = verb.iter().map(String::as_str).chain(["--help"]).collect();
-        let help = double.run(&arguments);
-        assert_eq!(help.exit, 0, "{arguments:?}");
-        count += 1;
-        let mut part = "";
-        for line in help.stdout.lines() {
-            if !line.starts_with(' ') {
-                part = line;
-                continue;
-            }
-            let line = line.trim();
-            let described = line.split_once("  ").is_some_and(|(_, text)| !text.trim().is_empty());
-            if part == "Commands:" && line.starts_with(|c: char| c.is_ascii_lowercase()) {
-                assert!(described, "no help for {verb:?} {line}");
-                let name = line.split_whitespace().next().expect("not empty");
-                if name != "help" {
-                    verbs.push(verb.iter().cloned().chain([name.to_owned()]).collect());
-                }
-            }
-        }
-    }
-    assert!(count > 45, "only {count} verbs were found");
-}
-
-#[test]
 fn a_reader_that_goes_away_is_no_error() {
     // More than a pipe holds, so that the program meets the closed end.
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_nightshift"));
