@@ -30,6 +30,8 @@ fn flags_and_variables_work_without_a_context_file() {
     let server = format!("https://{}", double.address());
     let arguments = ["--server", &server, "node", "show", "n1", "--ca", "ca.pem"];
     assert_eq!(double.run_with(&arguments, &[("NIGHTSHIFT_TOKEN", TOKEN)]).exit, 0);
+    let left_over = [("NIGHTSHIFT_TOKEN", TOKEN), ("NIGHTSHIFT_CONTEXT", "absent.toml")];
+    assert_eq!(double.run_with(&arguments, &left_over).exit, 0);
     let variables = [("NIGHTSHIFT_SERVER", server.as_str()), ("NIGHTSHIFT_TOKEN", TOKEN), ("NIGHTSHIFT_CA", "ca.pem")];
     assert_eq!(double.run_with(&["status"], &variables).exit, 0);
 }

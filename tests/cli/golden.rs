@@ -6,8 +6,33 @@ use crate::fixture;
 /// Runs the verb for people and for scripts and compares both with the golden file.
 fn check(name: &str, double: &Double, arguments: &[&str]) {
     let scripts: Vec<&str> = arguments.iter().copied().chain(["-o", "json"]).collect();
-    let text = double.run(arguments).transcript(arguments) + "\n" + &double.run(&scripts).transcript(&scripts);
+    let json = double.run(&scripts);
+    check_documented(&serde_json::from_str(&json.stdout).expect("JSON"));
+    let text = double.run(arguments).transcript(arguments) + "\n" + &json.transcript(&scripts);
     insta::assert_snapshot!(name, text);
+}
+
+/// Fails for a field that docs/cli.md does not name.
+fn check_documented(value: &serde_json::Value) {
+    // Specs, events and labels have keys of their own, which other pages name.
+    const OPAQUE: [&str; 3] = ["spec", "detail", "labels"];
+    let documented = include_str!("../../docs/cli.md");
+    let words = || documented.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    match value {
+        serde_json::Value::Array(list) => list.iter().for_each(check_documented),
+        serde_json::Value::Object(map) => {
+            for (key, value) in map {
+                assert!(words().any(|word| word == key), "docs/cli.md does not name `{key}`");
+                if !OPAQUE.contains(&key.as_str()) {
+                    check_documented(value);
+                }
+            }
+        }
+        serde_json::Value::Null
+        | serde_json::Value::Bool(_)
+        | serde_json::Value::Number(_)
+        | serde_json::Value::String(_) => {}
+    }
 }
 
 #[test]
