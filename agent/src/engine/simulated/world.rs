@@ -308,20 +308,23 @@ impl World {
         }
     }
 
-    /// The daemon ends, and with it all containers and all streams; it comes back later.
+    /// The daemon ends in good order, and with it all containers and all streams; it comes back later.
     pub(super) fn daemon_stops(&mut self, downtime: Duration) {
         self.daemon_is_up = false;
         self.session += 1;
         let up: Vec<String> =
             self.containers.values().filter(|container| container.is_up()).map(|c| c.id.clone()).collect();
         for id in up {
+            self.emit(&id, EventKind::Kill);
             self.die(&id, 0);
+            self.emit(&id, EventKind::Stop);
+            self.leave(&id);
         }
         self.plan(downtime, Due::DaemonUp);
     }
 
     /// The daemon is back: restart policies decide what runs. Observed on Engine 20.10: `always` brings back also what a
-    /// person stopped, and what was created and never started.
+    /// person stopped, but nothing that was created and never started; `on-failure` does not count the daemon's own stop.
     fn daemon_starts(&mut self) {
         self.daemon_is_up = true;
         let again = |container: &&Container| match container.policy() {
@@ -330,7 +333,8 @@ impl World {
             ("on-failure", limit) => container.exit_code != 0 && (limit == 0 || container.restart_count < limit),
             _ => false,
         };
-        let again: Vec<String> = self.containers.values().filter(again).map(|container| container.id.clone()).collect();
+        let again = self.containers.values().filter(|container| container.started_at.is_some()).filter(again);
+        let again: Vec<String> = again.map(|container| container.id.clone()).collect();
         for id in again {
             // A start that fails here shows in the container's state.
             drop(self.run(&id));
