@@ -69,6 +69,11 @@ fn preflight(record: &mut Record, seen: &Observed) -> Result<Old, Failure> {
             "this agent does not know the order `start-first`; hint: set `order = \"stop-first\"` in the app's `[update]`",
         ));
     }
+    if record.timers.waited > order.start_within {
+        let limit = duration::format(order.start_within);
+        let reason = format!("it could not be begun within {limit}, for the engine did not answer");
+        return Err(failure(FailureKind::NotAccepted, reason));
+    }
     let Some(view) = &seen.old else {
         return Err(precondition(format!("container `{name}` ({id}) is gone")));
     };

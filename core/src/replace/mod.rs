@@ -89,6 +89,7 @@ pub fn next(record: &Record, seen: &Observed, elapsed: Duration) -> Next {
 fn pass(record: &mut Record, elapsed: Duration) {
     let timers = &mut record.timers;
     timers.pause = timers.pause.saturating_sub(elapsed);
+    timers.waited += elapsed;
     timers.watch.pass(elapsed);
     timers.verify.pass(elapsed);
     if let Downtime::Running(time) = timers.downtime {

@@ -94,6 +94,8 @@ pub struct Timers {
     pub watch: Watch,
     /// Of the old container that was brought back.
     pub verify: Verify,
+    /// Time since the order came in, as long as nothing was begun.
+    pub waited: Duration,
     /// What is left of the pause after a refusal.
     pub pause: Duration,
     /// How long the service was away.
@@ -215,14 +217,23 @@ impl Record {
     }
 
     /// To be called once when the record was read from the journal by a new process.
+    ///
+    /// Nobody knows how long the agent was away: the window may have closed. What has not changed anything yet is given
+    /// up, and the coordinator orders it again when it may; what has goes on or back.
     pub fn resumed(&mut self) {
+        if !self.old_touched && !self.phase.is_end() && self.failure.is_none() {
+            self.failure =
+                Some(failure(FailureKind::NotAccepted, "the agent was restarted before anything was changed"));
+        }
         if let Downtime::Running(_) = self.timers.downtime {
             self.timers.downtime = Downtime::Unknown;
         }
     }
 
-    /// Time in which the engine could not be asked: it counts for the downtime and against no deadline.
+    /// Time in which the engine could not be asked: it counts for the downtime and against the order's `start_within`, and
+    /// against no deadline of a container.
     pub fn engine_was_away(&mut self, time: Duration) {
+        self.timers.waited += time;
         if let Downtime::Running(so_far) = self.timers.downtime {
             self.timers.downtime = Downtime::Running(so_far + time);
         }

@@ -106,6 +106,8 @@ fn what_is_not_as_planned_is_left_untouched() {
         assert_eq!(before, after, "{words}");
     };
     let precondition = FailureKind::Precondition;
+    check(&|_, record| record.engine_was_away(Duration::from_secs(61)), FailureKind::NotAccepted, "be begun within 1m");
+    check(&|_, record| record.resumed(), FailureKind::NotAccepted, "the agent was restarted before");
     check(&|_, record| record.order.container_id = ContainerId("gone".to_owned()), precondition, "is gone");
     check(&|model, _| model.old().name = "other".to_owned(), precondition, "is called `other` now");
     check(&|model, _| model.old().state = RunState::Paused, precondition, "hint: `docker unpause web`");
