@@ -2,3 +2,6 @@
 
 pub mod config;
 pub mod engine;
+pub mod journal;
+pub mod prober;
+pub mod worker;

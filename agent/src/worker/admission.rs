@@ -1,0 +1,82 @@
+//! Judges orders: what is known, stale, forbidden or too much is not begun.
+
+use std::sync::Arc;
+
+use nightshift_core::replace::Record;
+use nightshift_core::step::{Failure, FailureKind, StepOrder, StepPhase, StepReport};
+use tracing::{error, info};
+
+use super::{Limits, Shared, run};
+
+/// Takes an order or refuses it, and says how the step stands.
+pub(super) async fn submit(shared: &Arc<Shared>, order: StepOrder) -> StepReport {
+    let _one_at_a_time = shared.admission.lock().await;
+    let key = order.key.clone();
+    if let Some(known) = shared.journal.record(&key) {
+        let report = known.report();
+        shared.report_step(report.clone());
+        return report;
+    }
+    // A stale order leaves no trace: nobody waits for an answer that a new coordinator would have to take back.
+    if let Err(stale) = shared.journal.check_fence(order.epoch, Some(&key)) {
+        info!(step = %key, reason = %stale, "stale order refused");
+        return answer(shared, refused(order, stale.to_string()));
+    }
+    if let Some(reason) = objection(shared, &order) {
+        info!(step = %key, %reason, "order refused");
+        let record = refused(order, reason);
+        if !shared.journal.is_full()
+            && let Err(error) = Shared::save(shared, &record).await
+        {
+            error!(step = %key, %error, "the journal cannot be written");
+        }
+        return answer(shared, record);
+    }
+    let record = Record::new(order);
+    if let Err(error) = write_down(shared, &record).await {
+        error!(step = %key, %error, "the journal cannot be written; no step is begun");
+        return answer(shared, refused(record.order, error));
+    }
+    info!(step = %key, container = %record.order.container, digest = %record.order.digest.short(), "step begun");
+    *shared.lock_active() = Some(key);
+    let report = answer(shared, record.clone());
+    let worker = shared.clone();
+    shared.spawn(async move { run::to_its_end(&worker, record).await });
+    report
+}
+
+fn objection(shared: &Shared, order: &StepOrder) -> Option<String> {
+    if !shared.limits.allow(&order.image.repository) {
+        return Some(Limits::refusal(&order.image.repository));
+    }
+    if let Some(active) = shared.lock_active().as_ref() {
+        return Some(format!("this node works on step {active}, and never on two at once"));
+    }
+    if shared.journal.is_full() {
+        return Some("the journal holds too many steps that the coordinator has not acknowledged".to_owned());
+    }
+    if shared.shutdown.is_cancelled() {
+        return Some("the agent is about to end".to_owned());
+    }
+    None
+}
+
+async fn write_down(shared: &Arc<Shared>, record: &Record) -> Result<(), String> {
+    let (writer, order) = (shared.clone(), record.order.clone());
+    let raised = tokio::task::spawn_blocking(move || writer.journal.raise_fence(&order)).await;
+    raised.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+    Shared::save(shared, record).await.map_err(|error| error.to_string())
+}
+
+fn refused(order: StepOrder, reason: String) -> Record {
+    let mut record = Record::new(order);
+    record.failure = Some(Failure { kind: FailureKind::NotAccepted, reason, log: String::new() });
+    record.phase = StepPhase::Untouched;
+    record
+}
+
+fn answer(shared: &Shared, record: Record) -> StepReport {
+    let report = record.report();
+    shared.report_step(report.clone());
+    report
+}

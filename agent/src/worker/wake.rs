@@ -1,0 +1,77 @@
+//! Wakes a step when the engine says that something happened to one of its two containers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use nightshift_core::replace::{LABEL_ROLLOUT, LABEL_STEP};
+use nightshift_core::step::StepOrder;
+use tokio::sync::Notify;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::engine::{Engine, EngineEvent, EventKind};
+
+/// Pause before the events are asked for again: the engine is away, and the step's own looks have their back-off.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Waits for events until it is dropped.
+#[derive(Debug)]
+pub(super) struct Wake {
+    notify: Arc<Notify>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Wake {
+    /// Listens for the containers of an order.
+    pub(super) fn new(engine: Arc<dyn Engine>, order: &StepOrder) -> Self {
+        let notify = Arc::new(Notify::new());
+        let task = tokio::spawn(listen(engine, order.clone(), notify.clone()));
+        Self { notify, _task: AbortOnDropHandle::new(task) }
+    }
+
+    /// Waits for an event, for a time at most, or for the shutdown.
+    pub(super) async fn wait(&self, time: Duration, shutdown: &CancellationToken) {
+        tokio::select! {
+            () = self.notify.notified() => {}
+            () = sleep(time) => {}
+            () = shutdown.cancelled() => {}
+        }
+    }
+}
+
+async fn listen(engine: Arc<dyn Engine>, order: StepOrder, notify: Arc<Notify>) {
+    loop {
+        if let Ok(mut events) = engine.events(None).await {
+            // What happened before the stream began is seen by a look.
+            notify.notify_one();
+            while let Some(Ok(event)) = events.next().await {
+                if concerns(&order, &event) {
+                    notify.notify_one();
+                }
+            }
+            notify.notify_one();
+        }
+        sleep(AGAIN).await;
+    }
+}
+
+fn concerns(order: &StepOrder, event: &EngineEvent) -> bool {
+    let label = |key: &str| event.labels.get(key).map(String::as_str);
+    let of_step = event.id == order.container_id
+        || (label(LABEL_ROLLOUT) == Some(order.key.rollout.as_str())
+            && label(LABEL_STEP) == Some(order.key.step.to_string().as_str()));
+    // The worker's own changes come back as events, too; it looks after each of them anyway.
+    let tells = match event.kind {
+        EventKind::Die { .. }
+        | EventKind::Start
+        | EventKind::Destroy
+        | EventKind::HealthStatus(_)
+        | EventKind::Pause
+        | EventKind::Unpause
+        | EventKind::OutOfMemory => true,
+        EventKind::Create | EventKind::Stop | EventKind::Kill | EventKind::Rename { .. } | EventKind::Update => false,
+    };
+    of_step && tells
+}
