@@ -4,6 +4,8 @@
 
 pub mod config;
 pub mod data_dir;
+pub mod registry;
 pub mod secret;
 pub mod store;
 pub mod trust;
+pub mod watcher;

@@ -7,6 +7,7 @@ pub mod catalog;
 pub mod config;
 pub mod container;
 pub mod control;
+pub mod docker_config;
 pub mod duration;
 pub mod event;
 pub mod fleet;
@@ -19,6 +20,7 @@ pub mod recreate;
 pub mod release;
 pub mod replace;
 pub mod rollout;
+pub mod secret;
 pub mod spec;
 pub mod step;
 #[cfg(test)]

@@ -1,0 +1,208 @@
+//! Watches the images that apps follow: one check for each reference, however many nodes run it.
+//!
+//! A reference is checked at once when it is new or someone asks, then at a jittered interval, and with growing pauses while
+//! its registry fails. What is seen goes out as [`Observation`]s; what to make of it is the driver's to decide. Watching never
+//! pauses for quiet hours.
+
+mod schedule;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use nightshift_core::ids::AppName;
+use nightshift_core::image::{Digest, ImageRef};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::registry::{Error, ImageSource};
+use schedule::{Schedule, Ticket};
+
+/// How often a reference is checked when nobody says.
+pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
+/// Shortest interval: beyond it a registry on the same machine would do nothing else.
+const INTERVAL_FLOOR: Duration = Duration::from_millis(100);
+/// Checks at the same time: a start with hundreds of apps must not look like an attack.
+const CHECK_LIMIT: usize = 8;
+/// Observations that nobody has taken yet; the watcher waits when there are more.
+const OBSERVATION_LIMIT: usize = 256;
+/// Requests to check now that are not handled yet.
+const COMMAND_LIMIT: usize = 64;
+
+/// The reference that each app follows.
+pub type Followed = BTreeMap<AppName, ImageRef>;
+
+/// What the watcher saw.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Observation {
+    /// The first successful check of a reference, each one that found another digest than the last, and the one that found
+    /// out when a digest was built if that failed at first.
+    Seen {
+        /// The reference.
+        image: ImageRef,
+        /// What it points to.
+        digest: Digest,
+        /// When that was built, if its configuration says so.
+        created: Option<DateTime<Utc>>,
+    },
+    /// A check failed; says so each time.
+    Failed {
+        /// The reference.
+        image: ImageRef,
+        /// Why, for people; holds no secret.
+        error: String,
+        /// When it is tried again.
+        retry_at: DateTime<Utc>,
+    },
+    /// The first successful check after failed ones; comes before what was seen.
+    Recovered {
+        /// The reference.
+        image: ImageRef,
+    },
+}
+
+/// The running watcher; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Watcher {
+    commands: mpsc::Sender<AppName>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Watcher {
+    /// Starts watching what `followed` says, now and whenever it changes.
+    #[must_use]
+    pub fn start(
+        source: Arc<dyn ImageSource>,
+        followed: watch::Receiver<Followed>,
+        interval: Duration,
+    ) -> (Self, mpsc::Receiver<Observation>) {
+        let (commands, asked) = mpsc::channel(COMMAND_LIMIT);
+        let (observations, seen) = mpsc::channel(OBSERVATION_LIMIT);
+        let schedule = Schedule::new(interval.max(INTERVAL_FLOOR));
+        let running = Running { source, followed, asked, observations, schedule, checks: FuturesUnordered::new() };
+        let task = tokio::spawn(running.run());
+        (Self { commands, _task: AbortOnDropHandle::new(task) }, seen)
+    }
+
+    /// Checks what an app follows at once, as for a push that a registry told us of. An unknown app is nothing to check.
+    pub async fn check_now(&self, app: AppName) {
+        // The other end is gone only when the watcher has ended, and then there is nothing left to check.
+        let _ = self.commands.send(app).await;
+    }
+}
+
+/// What a check found: the digest, and when it was built unless that was known already.
+struct Found {
+    digest: Digest,
+    created: Result<Option<DateTime<Utc>>, Error>,
+}
+
+struct Checked {
+    ticket: Ticket,
+    result: Result<Option<Found>, Error>,
+}
+
+struct Running {
+    source: Arc<dyn ImageSource>,
+    followed: watch::Receiver<Followed>,
+    asked: mpsc::Receiver<AppName>,
+    observations: mpsc::Sender<Observation>,
+    schedule: Schedule,
+    checks: FuturesUnordered<BoxFuture<'static, Checked>>,
+}
+
+impl Running {
+    async fn run(mut self) {
+        self.follow();
+        // Nobody listens any more: the coordinator is stopping.
+        while !self.observations.is_closed() {
+            while self.checks.len() < CHECK_LIMIT
+                && let Some(ticket) = self.schedule.start_due(Instant::now())
+            {
+                self.checks.push(Box::pin(check(self.source.clone(), ticket)));
+            }
+            let may_start = self.checks.len() < CHECK_LIMIT;
+            let due = self.schedule.next_due().filter(|_| may_start);
+            tokio::select! {
+                Some(checked) = self.checks.next() => self.ended(checked).await,
+                changed = self.followed.changed() => match changed {
+                    Ok(()) => self.follow(),
+                    Err(_) => return,
+                },
+                Some(app) = self.asked.recv() => {
+                    let image = self.followed.borrow().get(&app).cloned();
+                    if let Some(image) = image {
+                        self.schedule.check_now(&image, Instant::now());
+                    }
+                }
+                () = at(due), if due.is_some() => {}
+                () = self.observations.closed() => return,
+            }
+        }
+    }
+
+    fn follow(&mut self) {
+        let images = self.followed.borrow_and_update().values().cloned().collect();
+        self.schedule.follow(&images, Instant::now());
+    }
+
+    async fn ended(&mut self, Checked { ticket, result }: Checked) {
+        let image = ticket.image.clone();
+        let now = Instant::now();
+        match result {
+            Ok(found) => {
+                let Some(recovered) = self.schedule.succeeded(&ticket, now) else { return };
+                if recovered {
+                    self.say(Observation::Recovered { image: image.clone() }).await;
+                }
+                if let Some(Found { digest, created }) = found {
+                    let known = created.is_ok();
+                    if let Err(error) = &created {
+                        tracing::debug!(%image, %digest, error = error as &dyn std::error::Error, "image age unknown");
+                    }
+                    // Said before, and still not known when it was built: nothing new.
+                    let repeated = ticket.last.as_ref().is_some_and(|last| last.digest == digest) && !known;
+                    self.schedule.seen(&ticket, digest.clone(), known);
+                    if !repeated {
+                        self.say(Observation::Seen { image, digest, created: created.unwrap_or_default() }).await;
+                    }
+                }
+            }
+            Err(error) => {
+                let Some(delay) = self.schedule.failed(&ticket, &error, now) else { return };
+                let retry_at = Utc::now() + delay;
+                self.say(Observation::Failed { image, error: error.to_string(), retry_at }).await;
+            }
+        }
+    }
+
+    fn say(&self, observation: Observation) -> impl Future<Output = ()> + Send + use<> {
+        let observations = self.observations.clone();
+        async move {
+            // A closed channel is noticed by `run`.
+            let _ = observations.send(observation).await;
+        }
+    }
+}
+
+async fn check(source: Arc<dyn ImageSource>, ticket: Ticket) -> Checked {
+    let result = match source.head(&ticket.image).await {
+        Ok(digest) if ticket.last.as_ref().is_some_and(|last| last.digest == digest && last.created_known) => Ok(None),
+        Ok(digest) => {
+            let created = source.created(&ticket.image.repository, &digest).await;
+            Ok(Some(Found { digest, created }))
+        }
+        Err(error) => Err(error),
+    };
+    Checked { ticket, result }
+}
+
+async fn at(due: Option<Instant>) {
+    if let Some(due) = due {
+        sleep_until(due).await;
+    }
+}

@@ -1,0 +1,180 @@
+//! When each reference is checked next: bookkeeping without I/O.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use nightshift_core::image::{Digest, ImageRef};
+use tokio::time::Instant;
+
+use crate::registry::Error;
+
+/// Longest pause between attempts while a registry fails.
+const BACK_OFF_LIMIT: Duration = Duration::from_secs(15 * 60);
+/// How far a pause is moved by chance, so that coordinators and apps do not come all at once.
+const JITTER: f64 = 0.1;
+
+/// What was found last.
+#[derive(Debug, Clone)]
+pub(super) struct Last {
+    pub(super) digest: Digest,
+    /// Whether it is settled when it was built.
+    pub(super) created_known: bool,
+}
+
+/// A check that is under way.
+#[derive(Debug, Clone)]
+pub(super) struct Ticket {
+    pub(super) image: ImageRef,
+    pub(super) last: Option<Last>,
+    number: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    due: Instant,
+    /// Number of the check under way.
+    running: Option<u64>,
+    /// Someone asked while a check was under way: it may have looked too early.
+    again: bool,
+    failures: u32,
+    last: Option<Last>,
+}
+
+#[derive(Debug)]
+pub(super) struct Schedule {
+    interval: Duration,
+    entries: BTreeMap<ImageRef, Entry>,
+    /// Until when a registry wants to be left alone.
+    barred: BTreeMap<String, Instant>,
+    /// Registries that fail, each with the references that failed; they are logged once.
+    failing: BTreeMap<String, BTreeSet<ImageRef>>,
+    tickets: u64,
+}
+
+impl Schedule {
+    pub(super) const fn new(interval: Duration) -> Self {
+        Self { interval, entries: BTreeMap::new(), barred: BTreeMap::new(), failing: BTreeMap::new(), tickets: 0 }
+    }
+
+    pub(super) fn follow(&mut self, images: &BTreeSet<ImageRef>, now: Instant) {
+        self.entries.retain(|image, _| images.contains(image));
+        self.failing.retain(|_, failed| {
+            failed.retain(|image| images.contains(image));
+            !failed.is_empty()
+        });
+        self.barred.retain(|_, until| now < *until);
+        for image in images {
+            let fresh = Entry { due: now, running: None, again: false, failures: 0, last: None };
+            self.entries.entry(image.clone()).or_insert(fresh);
+        }
+    }
+
+    /// As soon as possible, but not before its registry wants to be asked again.
+    pub(super) fn check_now(&mut self, image: &ImageRef, now: Instant) {
+        if let Some(entry) = self.entries.get_mut(image) {
+            entry.again = entry.running.is_some();
+            entry.due = now;
+        }
+    }
+
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let waiting = self.entries.iter().filter(|(_, entry)| entry.running.is_none());
+        waiting.map(|(image, entry)| self.due(image, entry)).min()
+    }
+
+    pub(super) fn start_due(&mut self, now: Instant) -> Option<Ticket> {
+        let waiting = self.entries.iter().filter(|(_, entry)| entry.running.is_none());
+        let (due, image) = waiting.map(|(image, entry)| (self.due(image, entry), image)).min()?;
+        if due > now {
+            return None;
+        }
+        let image = image.clone();
+        self.tickets += 1;
+        let entry = self.entries.get_mut(&image)?;
+        entry.running = Some(self.tickets);
+        Some(Ticket { last: entry.last.clone(), image, number: self.tickets })
+    }
+
+    fn due(&self, image: &ImageRef, entry: &Entry) -> Instant {
+        let barred = self.barred.get(image.repository.registry()).copied();
+        barred.map_or(entry.due, |until| until.max(entry.due))
+    }
+
+    /// A check that worked: whether those before it had failed; `None` when nobody wants to know any more.
+    pub(super) fn succeeded(&mut self, ticket: &Ticket, now: Instant) -> Option<bool> {
+        let interval = self.interval;
+        let entry = end(&mut self.entries, ticket)?;
+        let recovered = std::mem::take(&mut entry.failures) > 0;
+        plan(entry, now, jittered(interval));
+        if recovered {
+            self.works_again(&ticket.image);
+        }
+        Some(recovered)
+    }
+
+    pub(super) fn seen(&mut self, ticket: &Ticket, digest: Digest, created_known: bool) {
+        if let Some(entry) = self.entries.get_mut(&ticket.image) {
+            entry.last = Some(Last { digest, created_known });
+        }
+    }
+
+    /// A check that failed: how long until the next; `None` when nobody wants to know any more.
+    pub(super) fn failed(&mut self, ticket: &Ticket, error: &Error, now: Instant) -> Option<Duration> {
+        let interval = self.interval;
+        let entry = end(&mut self.entries, ticket)?;
+        let delay = error.retry_after().unwrap_or_default().max(jittered(back_off(interval, entry.failures)));
+        let first = entry.failures == 0;
+        entry.failures = entry.failures.saturating_add(1);
+        plan(entry, now, delay);
+        let registry = ticket.image.repository.registry();
+        if let Some(pause) = error.retry_after() {
+            self.barred.insert(registry.to_owned(), now + pause);
+        }
+        self.note(&ticket.image, error, first);
+        Some(delay)
+    }
+
+    /// One WARN for a registry that fails, however many references it has; one for a reference that fails alone.
+    fn note(&mut self, image: &ImageRef, error: &Error, first: bool) {
+        let registry = image.repository.registry();
+        let error_text = error.to_string();
+        if !error.is_of_registry() {
+            if first {
+                tracing::warn!(%image, error = error_text, "image cannot be checked");
+            }
+            return;
+        }
+        let failed = self.failing.entry(registry.to_owned()).or_default();
+        if failed.is_empty() {
+            tracing::warn!(registry, error = error_text, "registry fails; running containers are not touched");
+        }
+        failed.insert(image.clone());
+    }
+
+    fn works_again(&mut self, image: &ImageRef) {
+        let registry = image.repository.registry();
+        if self.failing.remove(registry).is_some() {
+            tracing::info!(registry, "registry works again");
+        }
+    }
+}
+
+/// The entry of a check that ended, unless its reference was dropped meanwhile (and perhaps followed anew).
+fn end<'a>(entries: &'a mut BTreeMap<ImageRef, Entry>, ticket: &Ticket) -> Option<&'a mut Entry> {
+    let entry = entries.get_mut(&ticket.image).filter(|entry| entry.running == Some(ticket.number))?;
+    entry.running = None;
+    Some(entry)
+}
+
+fn plan(entry: &mut Entry, now: Instant, delay: Duration) {
+    entry.due = if std::mem::take(&mut entry.again) { now } else { now + delay };
+}
+
+/// The pause after so many failures before this one: twice as long each time.
+fn back_off(interval: Duration, failures: u32) -> Duration {
+    interval.saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX)).min(BACK_OFF_LIMIT.max(interval))
+}
+
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(rand::random_range(1.0 - JITTER..=1.0 + JITTER))
+}

@@ -1,0 +1,238 @@
+//! The watcher against a script, under paused time: when it asks, and what it says.
+
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use nightshift_coordinator::registry::{Error, ImageSource};
+use nightshift_coordinator::watcher::{Followed, Observation, Watcher};
+use nightshift_core::image::{Digest, ImageRef, Repository};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, timeout};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Answers as scripted, the last answer for ever; notes when each question came.
+#[derive(Default)]
+struct Script {
+    heads: Mutex<VecDeque<Result<Digest, Error>>>,
+    ages: Mutex<VecDeque<Result<Option<DateTime<Utc>>, Error>>>,
+    asked: Mutex<Vec<(Instant, String)>>,
+    /// How long an answer takes.
+    latency: Duration,
+}
+
+fn next<T: Clone>(answers: &Mutex<VecDeque<T>>) -> T {
+    let mut answers = answers.lock().unwrap();
+    if answers.len() > 1 { answers.pop_front().unwrap() } else { answers[0].clone() }
+}
+
+#[async_trait]
+impl ImageSource for Script {
+    async fn head(&self, image: &ImageRef) -> Result<Digest, Error> {
+        self.asked.lock().unwrap().push((Instant::now(), image.to_string()));
+        tokio::time::sleep(self.latency).await;
+        next(&self.heads)
+    }
+
+    async fn created(&self, _: &Repository, _: &Digest) -> Result<Option<DateTime<Utc>>, Error> {
+        next(&self.ages)
+    }
+}
+
+fn digest(number: u8) -> Digest {
+    format!("sha256:{}", format!("{number:02x}").repeat(32)).parse().unwrap()
+}
+
+fn image(text: &str) -> ImageRef {
+    text.parse().unwrap()
+}
+
+fn built() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_800_000_000, 0).unwrap()
+}
+
+fn seen(number: u8) -> Observation {
+    Observation::Seen { image: image("r.example/web"), digest: digest(number), created: Some(built()) }
+}
+
+fn down() -> Error {
+    Error::Unreachable { registry: "r.example".into(), reason: "down".into() }
+}
+
+struct Scene {
+    script: Arc<Script>,
+    followed: watch::Sender<Followed>,
+    watcher: Watcher,
+    observations: mpsc::Receiver<Observation>,
+}
+
+fn follow(apps: &[(&str, &str)]) -> Followed {
+    apps.iter().map(|(app, reference)| (app.parse().unwrap(), image(reference))).collect()
+}
+
+impl Scene {
+    fn new(heads: &[Result<Digest, Error>], apps: &[(&str, &str)]) -> Self {
+        let script = Script { heads: Mutex::new(heads.to_vec().into()), ..Script::default() };
+        script.ages.lock().unwrap().push_back(Ok(Some(built())));
+        Self::of(script, apps)
+    }
+
+    fn of(script: Script, apps: &[(&str, &str)]) -> Self {
+        let script = Arc::new(script);
+        let (followed, receiver) = watch::channel(follow(apps));
+        let (watcher, observations) = Watcher::start(script.clone(), receiver, MINUTE);
+        Self { script, followed, watcher, observations }
+    }
+
+    async fn next(&mut self) -> Observation {
+        timeout(Duration::from_secs(24 * 3600), self.observations.recv()).await.expect("an observation").unwrap()
+    }
+
+    /// Nothing is said for this long.
+    async fn silence(&mut self, time: Duration) {
+        if let Ok(said) = timeout(time, self.observations.recv()).await {
+            panic!("said {said:?}");
+        }
+    }
+
+    fn asked(&self) -> Vec<(Instant, String)> {
+        std::mem::take(&mut *self.script.asked.lock().unwrap())
+    }
+
+    /// The pauses between the questions so far, in seconds.
+    fn pauses(&self) -> Vec<f64> {
+        let asked = self.asked();
+        asked.windows(2).map(|pair| (pair[1].0 - pair[0].0).as_secs_f64()).collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_digest_is_said_when_it_is_first_seen_and_when_it_changes() {
+    let heads = [Ok(digest(1)), Ok(digest(1)), Ok(digest(2)), Ok(digest(1)), Ok(digest(1))];
+    let mut scene = Scene::new(&heads, &[("web", "r.example/web")]);
+    for number in [1, 2, 1] {
+        assert_eq!(scene.next().await, seen(number));
+    }
+    scene.silence(10 * MINUTE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn checks_come_at_a_jittered_interval() {
+    let mut scene = Scene::new(&[Ok(digest(1))], &[("web", "r.example/web")]);
+    scene.next().await;
+    scene.silence(100 * MINUTE).await;
+    let pauses = scene.pauses();
+    assert!((90..=112).contains(&pauses.len()), "{} checks", pauses.len());
+    assert!(pauses.iter().all(|pause| (53.9..=66.1).contains(pause)), "{pauses:?}");
+    let spread = pauses.iter().copied().fold(0.0, f64::max) - pauses.iter().copied().fold(f64::MAX, f64::min);
+    assert!(spread > 3.0, "no jitter: {pauses:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reference_that_two_apps_follow_is_checked_once() {
+    let mut scene = Scene::new(&[Ok(digest(1))], &[("web", "r.example/web"), ("web2", "r.example/web:latest")]);
+    assert_eq!(scene.next().await, seen(1));
+    scene.silence(MINUTE / 2).await;
+    assert_eq!(scene.asked().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_reference_is_checked_at_once_and_a_dropped_one_no_more() {
+    let mut scene = Scene::new(&[Ok(digest(1))], &[("web", "r.example/web")]);
+    assert_eq!(scene.next().await, seen(1));
+    let start = Instant::now();
+    scene.followed.send(follow(&[("db", "r.example/db")])).unwrap();
+    let Observation::Seen { image: found, .. } = scene.next().await else { panic!("not seen") };
+    assert_eq!(found, image("r.example/db"));
+    assert_eq!(Instant::now(), start);
+    scene.asked();
+    scene.silence(10 * MINUTE).await;
+    assert!(scene.asked().iter().all(|(_, reference)| reference == "r.example/db:latest"));
+    // Followed again: known anew.
+    scene.followed.send(follow(&[("web", "r.example/web")])).unwrap();
+    assert_eq!(scene.next().await, seen(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_can_be_asked_for() {
+    let mut scene = Scene::new(&[Ok(digest(1)), Ok(digest(2))], &[("web", "r.example/web")]);
+    assert_eq!(scene.next().await, seen(1));
+    let start = Instant::now();
+    scene.watcher.check_now("nobody".parse().unwrap()).await;
+    scene.watcher.check_now("web".parse().unwrap()).await;
+    assert_eq!(scene.next().await, seen(2));
+    assert_eq!(Instant::now(), start);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_that_is_asked_for_during_a_check_comes_after_it() {
+    let latency = Duration::from_secs(1);
+    let script = Script { heads: Mutex::new([Ok(digest(1)), Ok(digest(2))].into()), latency, ..Script::default() };
+    script.ages.lock().unwrap().push_back(Ok(Some(built())));
+    let mut scene = Scene::of(script, &[("web", "r.example/web")]);
+    let start = Instant::now();
+    tokio::time::sleep(latency / 2).await;
+    scene.watcher.check_now("web".parse().unwrap()).await;
+    assert_eq!(scene.next().await, seen(1));
+    assert_eq!(scene.next().await, seen(2));
+    assert_eq!(start.elapsed(), latency * 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pauses_grow_while_a_registry_is_down_and_shrink_when_it_is_back() {
+    let mut heads = vec![Err(down()); 8];
+    heads.push(Ok(digest(1)));
+    let mut scene = Scene::new(&heads, &[("web", "r.example/web")]);
+    for _ in 0..8 {
+        let before = Utc::now();
+        let Observation::Failed { error, retry_at, .. } = scene.next().await else { panic!("not failed") };
+        assert_eq!(error, "registry `r.example` cannot be reached: down");
+        assert!(retry_at > before);
+    }
+    assert_eq!(scene.next().await, Observation::Recovered { image: image("r.example/web") });
+    assert_eq!(scene.next().await, seen(1));
+    scene.silence(2 * MINUTE).await;
+    let pauses = scene.pauses();
+    for (pause, expect) in pauses.iter().zip([1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0, 15.0, 1.0]) {
+        assert!((pause / 60.0 / expect - 1.0).abs() < 0.11, "{pauses:?}");
+    }
+    assert!(pauses.len() >= 9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_asks_for_rest_is_left_alone_with_all_its_references() {
+    let limited = Error::RateLimited { registry: "r.example".into(), retry_after: Some(Duration::from_secs(1000)) };
+    let mut scene = Scene::new(&[Err(limited), Ok(digest(1))], &[("web", "r.example/web")]);
+    let start = Instant::now();
+    assert!(matches!(scene.next().await, Observation::Failed { .. }));
+    // Neither a new reference nor a request hurries it.
+    scene.followed.send(follow(&[("web", "r.example/web"), ("db", "r.example/db")])).unwrap();
+    scene.watcher.check_now("web".parse().unwrap()).await;
+    scene.silence(Duration::from_secs(999)).await;
+    assert_eq!(scene.asked().len(), 1);
+    let mut said = vec![scene.next().await, scene.next().await, scene.next().await];
+    said.retain(|one| matches!(one, Observation::Seen { .. }));
+    assert_eq!(said.len(), 2);
+    assert_eq!(start.elapsed().as_secs(), 1000);
+    // Another registry is not concerned.
+    scene.followed.send(follow(&[("x", "other.example/x")])).unwrap();
+    scene.next().await;
+    assert_eq!(start.elapsed().as_secs(), 1000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_digest_is_said_at_once_and_again_when_its_age_is_known() {
+    let script = Script { heads: Mutex::new([Ok(digest(1))].into()), ..Script::default() };
+    script.ages.lock().unwrap().extend([Err(down()), Err(down()), Ok(Some(built()))]);
+    let mut scene = Scene::of(script, &[("web", "r.example/web")]);
+    let unknown = Observation::Seen { image: image("r.example/web"), digest: digest(1), created: None };
+    assert_eq!(scene.next().await, unknown);
+    assert_eq!(scene.next().await, seen(1));
+    assert_eq!(scene.asked().len(), 3);
+    scene.silence(10 * MINUTE).await;
+}
