@@ -9,6 +9,7 @@
 #   registry_start DIR [USER PASSWORD]     a registry at 127.0.0.1:PORT in this network and in every engine's
 #   registry_address DIR                   prints 127.0.0.1:PORT
 #   registry_stop DIR                      the registry is down; registry_start brings it back with its images and port
+#   REGISTRY=NAME registry_start ...       one more registry, with a port of its own
 #   engines_cleanup DIR                    ends and removes everything; for `trap ... EXIT`, may be called again and again
 #
 # Everything lies below DIR, which the caller makes (`mktemp -d`; its path must be short, a socket's path has 107 bytes).
@@ -279,13 +280,15 @@ engines_stop() {
 # the same address, needs no permission for plain HTTP (engines allow it on 127.0.0.0/8), and no packet leaves the
 # machine. The cache of blob descriptors is off: a process must see at once what another one stored.
 
-registry_address() { printf '127.0.0.1:%s\n' "$(cat "$1/registry/port")"; }
+registry_home() { printf '%s/%s\n' "$1" "${REGISTRY:-registry}"; }
+
+registry_address() { printf '127.0.0.1:%s\n' "$(cat "$(registry_home "$1")/port")"; }
 
 registry_config() { # DIR PORT
-    printf 'version: 0.1\nlog: {level: warn}\nstorage:\n  filesystem: {rootdirectory: %s}\n' "$1/registry/data"
+    printf 'version: 0.1\nlog: {level: warn}\nstorage:\n  filesystem: {rootdirectory: %s}\n' "$(registry_home "$1")/data"
     printf '  maintenance: {uploadpurging: {enabled: false}}\nhttp: {addr: "127.0.0.1:%s"}\n' "$2"
-    if [ -s "$1/registry/htpasswd" ]; then
-        printf 'auth:\n  htpasswd: {realm: nightshift-test, path: %s}\n' "$1/registry/htpasswd"
+    if [ -s "$(registry_home "$1")/htpasswd" ]; then
+        printf 'auth:\n  htpasswd: {realm: nightshift-test, path: %s}\n' "$(registry_home "$1")/htpasswd"
     fi
 }
 
@@ -307,33 +310,35 @@ registry_answers() { # DIR PREFIX...
 }
 
 registry_launch() { # DIR WHERE PREFIX...
-    local dir=$1 where=$2
+    local dir=$1 where=$2 home
+    home=$(registry_home "$1")
     shift 2
-    "$@" docker-registry serve "$dir/registry/config.yml" >>"$dir/registry/log-$where" 2>&1 </dev/null &
-    printf '%s\n' "$!" >"$dir/registry/pid-$where"
+    "$@" docker-registry serve "$home/config.yml" >>"$home/log-$where" 2>&1 </dev/null &
+    printf '%s\n' "$!" >"$home/pid-$where"
     disown
     if ! engines_wait "$ENGINES_REGISTRY_SECONDS" registry_answers "$dir" "$@"; then
-        tail -n 5 "$dir/registry/log-$where" >&2
+        tail -n 5 "$home/log-$where" >&2
         engines_say "the registry ($where) did not start within $ENGINES_REGISTRY_SECONDS s; its last words are above"
         return 1
     fi
 }
 
 registry_start() {
-    local dir=$1 number port
-    mkdir -p "$dir/registry/data"
+    local dir=$1 number port home
+    home=$(registry_home "$1")
+    mkdir -p "$home/data"
     if [ "$#" = 3 ]; then
         # bcrypt is all that the registry takes; perl is on every Debian and reaches it through the C library.
         # shellcheck disable=SC2016 # for perl
         NAME=$2 WORD=$3 perl -e '
             my $salt = join "", map { (".", "/", "A".."Z", "a".."z", 0..9)[rand 64] } 1..21;
-            print "$ENV{NAME}:", crypt($ENV{WORD}, q($2b$05$) . $salt . "u"), "\n"' >"$dir/registry/htpasswd"
+            print "$ENV{NAME}:", crypt($ENV{WORD}, q($2b$05$) . $salt . "u"), "\n"' >"$home/htpasswd"
     fi
-    if [ ! -e "$dir/registry/port" ]; then
+    if [ ! -e "$home/port" ]; then
         port=$(registry_free_port) || { engines_say "no free port for the registry"; return 1; }
-        printf '%s\n' "$port" >"$dir/registry/port"
+        printf '%s\n' "$port" >"$home/port"
     fi
-    registry_config "$dir" "$(cat "$dir/registry/port")" >"$dir/registry/config.yml"
+    registry_config "$dir" "$(cat "$home/port")" >"$home/config.yml"
     registry_launch "$dir" host env || return 1
     for number in $(engines_numbers "$dir"); do
         registry_launch "$dir" "$number" nsenter "--net=/var/run/netns/$(engine_name "$dir" "$number")" -- || return 1
@@ -342,10 +347,10 @@ registry_start() {
 
 registry_stop() {
     local file pid
-    for file in "$1"/registry/pid-*; do
+    for file in "$(registry_home "$1")"/pid-*; do
         [ -e "$file" ] || continue
         pid=$(cat "$file")
-        if { tr '\0' ' ' <"/proc/$pid/cmdline"; } 2>/dev/null | grep -qF -- "$1/registry/"; then
+        if { tr '\0' ' ' <"/proc/$pid/cmdline"; } 2>/dev/null | grep -qF -- "$(registry_home "$1")/"; then
             engines_end "$pid" 5
         fi
         rm -f "$file"
@@ -359,7 +364,12 @@ engines_cleanup() {
     [ -n "$dir" ] && [ -d "$dir" ] || return 0
     # Not interrupted half way by an impatient second Ctrl-C.
     trap '' INT TERM
-    registry_stop "$dir"
+    local home
+    for home in "$dir"/*/config.yml; do
+        [ -e "$home" ] || continue
+        home=${home%/config.yml}
+        REGISTRY=${home##*/} registry_stop "$dir"
+    done
     engines_stop "$dir"
     if grep -qF " $dir/" /proc/self/mountinfo; then
         engines_say "something is still mounted below $dir: not removed"

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use async_trait::async_trait;
-use nightshift_agent::engine::{DockerEngine, Engine};
+use nightshift_agent::engine::{DockerEngine, Engine, RegistryAuth};
 use tokio::process::Command;
 
-use crate::fixture::{Fixture, Image, Kind};
+use crate::fixture::{Fixture, Image, Kind, PASSWORD, login};
 
 /// Names the socket of the engine: `unix://DIR/engine-K.sock`, with DIR as `scripts/engines` made it.
 const VARIABLE: &str = "NIGHTSHIFT_TEST_ENGINE";
@@ -54,11 +54,16 @@ impl DockerFixture {
     }
 }
 
-async fn run(program: &Path, arguments: &[&str]) -> String {
-    let Output { status, stdout, stderr } =
-        Command::new(program).args(arguments).output().await.expect("the program is there");
+/// Runs `scripts/engines` for one of the registries.
+async fn engines(registry: &str, arguments: &[&str]) -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/engines");
+    run(Command::new(script).env("REGISTRY", registry).args(arguments)).await
+}
+
+async fn run(command: &mut Command) -> String {
+    let Output { status, stdout, stderr } = command.output().await.expect("the program is there");
     let stderr = String::from_utf8_lossy(&stderr).into_owned();
-    assert!(status.success(), "{} {arguments:?}: {stderr}", program.display());
+    assert!(status.success(), "{command:?}: {stderr}");
     String::from_utf8(stdout).expect("plain text").trim().to_owned()
 }
 
@@ -90,14 +95,23 @@ impl Fixture for DockerFixture {
     }
 
     async fn push(&self, kind: Kind) -> Image {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/engines");
         let repository = self.name("web");
         let tagged = format!("{repository}:v1");
         let directory = self.directory.to_str().expect("plain text");
         let mut arguments = vec!["push", directory, &tagged, "--text", &repository, "--volume", "/data"];
         arguments.extend(options(kind));
-        let digest = run(&script, &arguments).await.parse().expect("it prints the digest");
+        let digest = engines("registry", &arguments).await.parse().expect("it prints the digest");
         Image { name: format!("{}/{tagged}", self.registry).parse().expect("well formed"), digest }
+    }
+
+    async fn push_private(&self) -> (Image, RegistryAuth) {
+        let directory = self.directory.to_str().expect("plain text");
+        let registry = self.name("registry");
+        let address = engines(&registry, &["registry", "start", directory, "ann", PASSWORD]).await;
+        let who = format!("ann:{PASSWORD}");
+        let digest = engines(&registry, &["push", directory, "private:v1", "--text", &registry, "--login", &who]).await;
+        let name = format!("{address}/private:v1").parse().expect("well formed");
+        (Image { name, digest: digest.parse().expect("it prints the digest") }, login(&address, PASSWORD))
     }
 
     async fn network(&self) -> String {
@@ -107,7 +121,7 @@ impl Fixture for DockerFixture {
         let json = "Content-Type: application/json";
         let url = "http://engine/networks/create";
         let arguments = ["-sS", "--fail-with-body", "--unix-socket", &socket, "-H", json, "-d", &body, url];
-        run(Path::new("curl"), &arguments).await;
+        run(Command::new("curl").args(arguments)).await;
         name
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt;
-use nightshift_agent::engine::{Engine, EngineEvent, EventKind, EventStream};
+use nightshift_agent::engine::{Engine, EngineEvent, EventKind, EventStream, RegistryAuth};
 use nightshift_core::container::ContainerView;
 use nightshift_core::ids::ContainerId;
 use nightshift_core::image::{Digest, ImageRef};
@@ -51,6 +51,8 @@ pub(crate) trait Fixture: Sync {
     fn port(&self) -> u16;
     /// Makes an image and puts it into the registry; the engine does not have it yet.
     async fn push(&self, kind: Kind) -> Image;
+    /// Puts an image into a registry that wants these credentials.
+    async fn push_private(&self) -> (Image, RegistryAuth);
     /// Makes a network that only this check uses.
     async fn network(&self) -> String;
 }
@@ -84,6 +86,14 @@ pub(crate) async fn view(fixture: &dyn Fixture, id: &ContainerId) -> ContainerVi
     let inspect = fixture.engine().inspect(&id.0).await.expect("it exists");
     ContainerView::from_inspect(&inspect).expect("a complete inspect")
 }
+
+/// A login at a registry. Written in base64, this password has letters in which the two alphabets differ.
+pub(crate) fn login(server: &str, password: &str) -> RegistryAuth {
+    RegistryAuth::Password { server: server.to_owned(), username: "ann".to_owned(), password: password.to_owned() }
+}
+
+/// The right password for [`login`].
+pub(crate) const PASSWORD: &str = "p?>~?>~?>~w";
 
 /// A grace period as callers hint it.
 pub(crate) const GRACE: Duration = Duration::from_secs(10);

@@ -4,7 +4,7 @@ use nightshift_agent::engine::{Error, PullFailure};
 use nightshift_core::image::Digest;
 use serde_json::{Value, json};
 
-use crate::fixture::{Fixture, Image, Kind, created_from, pulled};
+use crate::fixture::{Fixture, Image, Kind, created_from, login, pulled};
 
 async fn id_of(fixture: &dyn Fixture, reference: &str) -> String {
     let inspect = fixture.engine().inspect_image(reference).await.expect("the engine has it");
@@ -60,6 +60,18 @@ pub(crate) async fn a_pull_says_why_it_failed(fixture: &dyn Fixture) {
         let error = engine.pull(&not_exact, None, &mut |_| ()).await.expect_err("no digest, no pull");
         assert!(matches!(&error, Error::InvalidArgument { .. }), "{error:?}");
     }
+}
+
+pub(crate) async fn a_private_image_is_pulled_with_the_right_password_only(fixture: &dyn Fixture) {
+    let engine = fixture.engine();
+    let (image, right) = fixture.push_private().await;
+    let wrong = login(image.name.repository.registry(), "wr0ng-s3cret");
+    for auth in [None, Some(&wrong)] {
+        let error = engine.pull(&image.reference(), auth, &mut |_| ()).await.expect_err("the wrong password");
+        assert!(matches!(&error, Error::Pull { failure: PullFailure::Denied, .. }), "{error:?}");
+        assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
+    }
+    engine.pull(&image.reference(), Some(&right), &mut |_| ()).await.expect("the right password");
 }
 
 pub(crate) async fn a_tag_moves(fixture: &dyn Fixture) {

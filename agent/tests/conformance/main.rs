@@ -71,6 +71,7 @@ checks! {
     images:
         an_image_is_pulled_by_its_digest,
         a_pull_says_why_it_failed,
+        a_private_image_is_pulled_with_the_right_password_only,
         a_tag_moves,
         the_last_name_of_a_used_image_stays,
         a_digest_goes_with_the_last_tag_of_its_repository;

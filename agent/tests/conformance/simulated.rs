@@ -8,10 +8,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::DateTime;
 use nightshift_agent::engine::simulated::{Behaviour, Happening, SimulatedEngine, SimulatedImage, SimulatedRegistry};
-use nightshift_agent::engine::{Engine, ExecOutcome};
+use nightshift_agent::engine::{Engine, ExecOutcome, RegistryAuth};
 use serde_json::json;
 
-use crate::fixture::{Fixture, Image, Kind};
+use crate::fixture::{Fixture, Image, Kind, PASSWORD, login};
 
 /// A fresh engine with a registry of its own.
 pub(crate) struct SimulatedFixture {
@@ -70,6 +70,15 @@ impl Fixture for SimulatedFixture {
         let name = format!("127.0.0.1:5000/{}:v1", self.name("web")).parse().expect("well formed");
         let digest = self.registry.push(&name, image);
         Image { name, digest }
+    }
+
+    async fn push_private(&self) -> (Image, RegistryAuth) {
+        let created = DateTime::from_timestamp(1_700_000_000, 0).expect("in range");
+        let name = "127.0.0.1:5001/private:v1".parse().expect("well formed");
+        let digest = self.registry.push(&name, SimulatedImage::new(created, behaviour(Kind::Web)));
+        let login = login("127.0.0.1:5001", PASSWORD);
+        self.registry.require_login("127.0.0.1:5001", login.clone());
+        (Image { name, digest }, login)
     }
 
     async fn network(&self) -> String {

@@ -151,14 +151,19 @@ impl SimulatedEngine {
         self.call(call, after, async { self.with(look) }).await
     }
 
-    async fn fetch(&self, reference: &str, progress: &mut (dyn FnMut(PullProgress) + Send)) -> Result<()> {
+    async fn fetch(
+        &self,
+        reference: &str,
+        login: Option<&RegistryAuth>,
+        progress: &mut (dyn FnMut(PullProgress) + Send),
+    ) -> Result<()> {
         let failed = |(failure, message)| Error::Pull { reference: reference.to_owned(), failure, message };
         let wrong = || failed((PullFailure::Other, "invalid reference format".to_owned()));
         let (repository, digest) = reference.split_once('@').ok_or_else(wrong)?;
         let (Ok(repository), Ok(digest)) = (repository.parse::<Repository>(), digest.parse::<Digest>()) else {
             return Err(wrong());
         };
-        let image = self.registry.fetch(&repository, &digest).map_err(failed)?;
+        let image = self.registry.fetch(&repository, &digest, login).map_err(failed)?;
         let layers_total = u32::try_from(image.layers.len()).unwrap_or(u32::MAX);
         let bytes_total: u64 = image.layers.iter().sum();
         for step in 1..=PULL_STEPS {
@@ -182,7 +187,7 @@ impl SimulatedEngine {
     /// # Errors
     /// The registry does not have it, or its name cannot be used.
     pub async fn hold(&self, reference: &ImageRef, digest: &Digest) -> Result<()> {
-        self.fetch(&reference.repository.at(digest), &mut |_| ()).await?;
+        self.fetch(&reference.repository.at(digest), None, &mut |_| ()).await?;
         let repository = reference.repository.familiar();
         self.with(|world| world.images.tag(&reference.repository.at(digest), &repository, &reference.tag))
     }
@@ -247,11 +252,11 @@ impl Engine for SimulatedEngine {
     async fn pull(
         &self,
         reference: &str,
-        _: Option<&RegistryAuth>,
+        auth: Option<&RegistryAuth>,
         progress: &mut (dyn FnMut(PullProgress) + Send),
     ) -> Result<()> {
         pull::require_digest(reference)?;
-        self.call(Call::Pull, deadline::PULL_SILENCE, self.fetch(reference, progress)).await
+        self.call(Call::Pull, deadline::PULL_SILENCE, self.fetch(reference, auth, progress)).await
     }
 
     async fn tag(&self, image: &str, repository: &str, tag: &str) -> Result<()> {

@@ -9,7 +9,7 @@ use nightshift_core::image::{Digest, ImageRef, Repository};
 use serde_json::{Value, json};
 
 use super::hashed;
-use crate::engine::{ExecOutcome, PullFailure};
+use crate::engine::{ExecOutcome, PullFailure, RegistryAuth};
 
 /// What happens by itself in a container that runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +106,7 @@ struct Shelves {
     images: BTreeMap<(Repository, Digest), SimulatedImage>,
     tags: BTreeMap<ImageRef, Digest>,
     failure: Option<PullFailure>,
+    logins: BTreeMap<String, RegistryAuth>,
 }
 
 /// A registry in memory. Clones are the same registry.
@@ -145,11 +146,17 @@ impl SimulatedRegistry {
         self.lock().failure = failure;
     }
 
+    /// From now on this host (`host[:port]`) gives images only to who shows these credentials.
+    pub fn require_login(&self, host: &str, login: RegistryAuth) {
+        self.lock().logins.insert(host.to_owned(), login);
+    }
+
     /// What an engine gets, or what it says instead. At a host to which nothing was ever pushed there is no registry.
     pub(super) fn fetch(
         &self,
         repository: &Repository,
         digest: &Digest,
+        login: Option<&RegistryAuth>,
     ) -> Result<SimulatedImage, (PullFailure, String)> {
         let shelves = self.lock();
         if let Some(failure) = shelves.failure {
@@ -161,6 +168,11 @@ impl SimulatedRegistry {
             let host = repository.registry();
             let message = format!("Get \"http://{host}/v2/\": dial tcp {host}: connect: connection refused");
             return Err((PullFailure::Unreachable, message));
+        }
+        let wanted = shelves.logins.get(repository.registry());
+        if wanted.is_some() && wanted != login {
+            let message = format!("Get \"http://{}/v2/\": no basic auth credentials", repository.registry());
+            return Err((PullFailure::Denied, message));
         }
         let image = shelves.images.get(&(repository.clone(), digest.clone())).cloned();
         image.ok_or_else(|| {
