@@ -8,11 +8,14 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Event, Recorded};
-use crate::ids::{AppName, NodeName, SpecVersion};
+use crate::ids::{AppName, ContainerId, NodeName, RolloutId, SpecVersion};
 use crate::image::Digest;
+use crate::instance::InstanceView;
 use crate::labels::Labels;
 use crate::release::{KnownGoodBy, Quarantine, Release};
+use crate::rollout::{Rollout, Step, StepState};
 use crate::spec::AppSpec;
+use crate::step::StepPhase;
 
 /// Most releases remembered of one app: more than a year of nightly builds. The oldest that nobody needs go first.
 pub const RELEASE_LIMIT: usize = 500;
@@ -46,6 +49,38 @@ pub struct Adopted {
     pub at: DateTime<Utc>,
     /// What it ran then.
     pub digest: Option<Digest>,
+    /// What the last committed step there did.
+    pub replaced: Option<Replaced>,
+    /// Why the last rollout left it behind, if it did.
+    pub left_behind: Option<LeftBehind>,
+}
+
+/// What a committed step did: newer knowledge than an inventory that still shows the container which it replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replaced {
+    /// The container that is gone.
+    pub old: ContainerId,
+    /// The one that runs.
+    pub new: Option<ContainerId>,
+    /// What it runs.
+    pub digest: Digest,
+}
+
+/// An instance that a rollout did not bring to its target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftBehind {
+    /// The rollout.
+    pub rollout: RolloutId,
+    /// Its target.
+    pub to: Digest,
+    /// The container that stayed.
+    pub container_id: ContainerId,
+    /// When it was clear.
+    pub at: DateTime<Utc>,
+    /// Why.
+    pub reason: String,
+    /// Whether the target was tried there, and failed.
+    pub failed: bool,
 }
 
 /// An app with all that is remembered of it.
@@ -59,6 +94,10 @@ pub struct App {
     pub applied_at: DateTime<Utc>,
     /// Whether it is followed.
     pub enabled: bool,
+    /// When a person last decided on that.
+    pub enabled_at: Option<DateTime<Utc>>,
+    /// When its last rollout was over.
+    pub rollout_ended_at: Option<DateTime<Utc>>,
     /// Digests in order: the last one is the newest. The order is that in which the tag moved to them.
     pub releases: Vec<Release>,
     /// The digest to which the tag pointed when it was last looked at.
@@ -86,12 +125,26 @@ impl App {
         self.releases.iter().rev().find(|release| self.spec.gate.judge(release, now).is_ok())
     }
 
-    /// The newest known-good digest that is not barred, other than this one.
+    /// The newest known-good digest that is not barred and older than this one; the newest of all where this one is unknown.
     #[must_use]
     pub fn known_good_before(&self, digest: Option<&Digest>) -> Option<&Release> {
+        let end = digest.and_then(|digest| self.age_rank(digest)).unwrap_or(self.releases.len());
         let good = |release: &&Release| release.known_good.is_some() && release.quarantine.is_none();
-        let other = |release: &&Release| Some(&release.digest) != digest;
-        self.releases.iter().filter(good).filter(other).max_by_key(|release| release.known_good.map(|(at, _)| at))
+        self.releases[..end].iter().rev().filter(|release| Some(&release.digest) != digest).find(good)
+    }
+
+    /// The places of its instances on a node.
+    pub(crate) fn adopted_on(&self, node: &NodeName) -> impl Iterator<Item = &(NodeName, String)> {
+        let first = (node.clone(), String::new());
+        self.adopted.range(first..).map(|(place, _)| place).take_while(move |(on, _)| on == node)
+    }
+
+    /// What the last step did to an instance of which the inventory still shows the container that was replaced: an agent's
+    /// report and its inventory do not arrive at the same time.
+    #[must_use]
+    pub fn replaced(&self, node: &NodeName, instance: &InstanceView) -> Option<&Replaced> {
+        let adopted = self.adopted.get(&(node.clone(), instance.container.clone()))?;
+        adopted.replaced.as_ref().filter(|replaced| replaced.old == instance.container_id)
     }
 
     fn release_mut(&mut self, digest: &Digest) -> Option<&mut Release> {
@@ -169,7 +222,10 @@ impl Catalog {
         let at = recorded.at;
         match &recorded.event {
             Event::AppApplied { spec, version, .. } => self.app_applied(spec, *version, at),
-            Event::AppEnabled { app, enabled, .. } => self.with(app, |app| app.enabled = *enabled),
+            Event::AppEnabled { app, enabled, .. } => self.with(app, |app| {
+                app.enabled = *enabled;
+                app.enabled_at = Some(at);
+            }),
             Event::AppRemoved { app, .. } => drop(self.apps.remove(app)),
             Event::ReleaseSeen { app, digest, created } => self.with(app, |app| {
                 app.learn(digest, *created, at);
@@ -197,7 +253,8 @@ impl Catalog {
                 app.known_good(digest, *because, at);
             }),
             Event::InstanceAdopted { app, node, container, digest } => self.with(app, |app| {
-                app.adopted.insert((node.clone(), container.clone()), Adopted { at, digest: digest.clone() });
+                let found = Adopted { at, digest: digest.clone(), replaced: None, left_behind: None };
+                app.adopted.insert((node.clone(), container.clone()), found);
             }),
             Event::InstanceForgotten { app, node, container } => self.with(app, |app| {
                 app.adopted.remove(&(node.clone(), container.clone()));
@@ -222,6 +279,29 @@ impl Catalog {
         }
     }
 
+    /// Remembers of an instance how a step at its place ended.
+    pub(crate) fn step_ended(&mut self, rollout: &Rollout, step: &Step, at: DateTime<Utc>) {
+        let Some(app) = self.apps.get_mut(rollout.app()) else { return };
+        let Some(adopted) = app.adopted.get_mut(&(step.node.clone(), step.container.clone())) else { return };
+        if step.state == StepState::At(StepPhase::Committed) {
+            let (old, new) = (step.container_id.clone(), step.new_container_id.clone());
+            adopted.replaced = Some(Replaced { old, new, digest: step.to.clone() });
+        }
+        adopted.left_behind = (!step.is_at_target()).then(|| LeftBehind {
+            rollout: rollout.id.clone(),
+            to: step.to.clone(),
+            container_id: step.container_id.clone(),
+            at,
+            reason: step.reason.clone().unwrap_or_default(),
+            failed: step.has_failed(),
+        });
+    }
+
+    /// Remembers when an app's last rollout was over.
+    pub(crate) fn rollout_ended(&mut self, app: &AppName, at: DateTime<Utc>) {
+        self.with(app, |app| app.rollout_ended_at = Some(at));
+    }
+
     fn with(&mut self, name: &AppName, change: impl FnOnce(&mut App)) {
         if let Some(app) = self.apps.get_mut(name) {
             change(app);
@@ -237,6 +317,8 @@ impl Catalog {
             version,
             applied_at: at,
             enabled: true,
+            enabled_at: None,
+            rollout_ended_at: None,
             releases: Vec::new(),
             tagged: None,
             adopted: BTreeMap::new(),

@@ -3,7 +3,7 @@
 //! Nothing here is stored: after a restart of the coordinator every agent tells it again. What must outlive a restart is in
 //! [`crate::catalog`] and in the rollouts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -67,6 +67,8 @@ pub struct ConnectedNode {
 #[derive(Debug, Clone, Default)]
 pub struct Fleet {
     connected: BTreeMap<NodeName, ConnectedNode>,
+    /// Nodes with instances of an app: nobody walks over thousands of nodes for the three that matter.
+    homes: BTreeMap<AppName, BTreeSet<NodeName>>,
     last_seen: BTreeMap<NodeName, DateTime<Utc>>,
 }
 
@@ -74,11 +76,13 @@ impl Fleet {
     /// A node's agent connected: what was known of it before no longer counts.
     pub fn connect(&mut self, node: NodeName, facts: NodeFacts, now: DateTime<Utc>) {
         self.last_seen.insert(node.clone(), now);
+        self.leave_homes(&node);
         self.connected.insert(node, ConnectedNode { facts, ..ConnectedNode::default() });
     }
 
     /// A node's agent is gone.
     pub fn disconnect(&mut self, node: &NodeName, now: DateTime<Utc>) {
+        self.leave_homes(node);
         if self.connected.remove(node).is_some() {
             self.last_seen.insert(node.clone(), now);
         }
@@ -94,14 +98,29 @@ impl Fleet {
 
     /// A complete inventory, or the engine's error instead of one.
     pub fn inventory(&mut self, node: &NodeName, instances: Result<Vec<InstanceView>, String>) {
+        if instances.is_ok() {
+            self.leave_homes(node);
+        }
         let Some(connected) = self.connected.get_mut(node) else { return };
         match instances {
             Ok(instances) => {
+                for app in instances.iter().map(|instance| &instance.app) {
+                    self.homes.entry(app.clone()).or_default().insert(node.clone());
+                }
                 connected.instances = Some(instances);
                 connected.engine_error = None;
             }
             // The last list stays: an engine that does not answer has not lost its containers.
             Err(error) => connected.engine_error = Some(error),
+        }
+    }
+
+    fn leave_homes(&mut self, node: &NodeName) {
+        let instances = self.connected.get(node).and_then(|connected| connected.instances.as_deref());
+        for app in instances.into_iter().flatten().map(|instance| &instance.app) {
+            if let Some(nodes) = self.homes.get_mut(app) {
+                nodes.remove(node);
+            }
         }
     }
 
@@ -156,7 +175,8 @@ impl Fleet {
 
     /// The instances of an app on connected nodes, by node.
     pub fn instances<'a>(&'a self, app: &'a AppName) -> impl Iterator<Item = (&'a NodeName, &'a InstanceView)> {
-        self.connected.iter().flat_map(move |(node, connected)| {
+        let homes = self.homes.get(app).into_iter().flatten();
+        homes.filter_map(|node| self.connected.get_key_value(node)).flat_map(move |(node, connected)| {
             let instances = connected.instances.iter().flatten();
             instances.filter(move |instance| instance.app == *app).map(move |instance| (node, instance))
         })

@@ -82,6 +82,13 @@ impl Release {
     pub const fn new(digest: Digest, first_seen: DateTime<Utc>) -> Self {
         Self { digest, first_seen, created: None, reports: Vec::new(), quarantine: None, known_good: None }
     }
+
+    /// The first failed report, as the refusal that it is.
+    #[must_use]
+    pub fn failed_test(&self) -> Option<GateDenial> {
+        let failed = self.reports.iter().find(|report| report.result == TestResult::Failed)?;
+        Some(GateDenial::TestFailed { test: failed.kind, suite: failed.suite.clone() })
+    }
 }
 
 /// Why a digest may not be a target.
@@ -153,8 +160,8 @@ impl Gate {
     /// # Errors
     /// The first reason why not, the most serious first.
     pub fn judge_tests(&self, release: &Release, now: DateTime<Utc>) -> Result<(), GateDenial> {
-        if let Some(failed) = release.reports.iter().find(|report| report.result == TestResult::Failed) {
-            return Err(GateDenial::TestFailed { test: failed.kind, suite: failed.suite.clone() });
+        if let Some(failed) = release.failed_test() {
+            return Err(failed);
         }
         let newest = |kind| release.reports.iter().filter(|report| report.kind == kind).map(|report| report.at).max();
         let missing: Vec<_> = self.tests.iter().copied().filter(|kind| newest(*kind).is_none()).collect();

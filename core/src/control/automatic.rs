@@ -1,5 +1,6 @@
 //! Rollouts that nobody asked for: a newer tested digest, or an instance that fell behind.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -8,10 +9,11 @@ use crate::catalog::App;
 use crate::control::Control;
 use crate::event::{Actor, Event, Recorded};
 use crate::fleet::Fleet;
-use crate::ids::RolloutId;
+use crate::ids::{AppName, RolloutId};
 use crate::image::Digest;
+use crate::release::GateDenial;
 use crate::rollout::{
-    Candidate, Context, Decision, Overrides, PlannedStep, Rollout, RolloutState, Skip, Step, WaitingOn, candidates,
+    Candidate, Context, Decision, Overrides, PlannedStep, Rollout, RolloutState, Skip, WaitingOn, candidates,
 };
 use crate::spec::RolloutMode;
 use crate::step::Purpose;
@@ -24,7 +26,7 @@ impl Control {
     /// Plans a rollout for the first app that needs one.
     pub(super) fn start_automatically(&self, context: &Context<'_>, new_id: &RolloutId, decision: &mut Decision) {
         if context.now < context.settled_at {
-            decision.wake(context.settled_at);
+            decision.wake(context.settled_at, context.now);
             return;
         }
         for app in self.catalog.apps() {
@@ -37,118 +39,140 @@ impl Control {
                     decision.events.push(Recorded { at: context.now, by, event });
                     return;
                 }
-                Err(waits) => waits.iter().filter_map(WaitingOn::until).for_each(|until| decision.wake(until)),
+                Err(waits) => {
+                    waits.iter().filter_map(WaitingOn::until).for_each(|until| decision.wake(until, context.now));
+                }
             }
         }
     }
 
     /// The steps of the rollout that the app needs now, or why there is none. Both may be empty: all is well.
     fn automatic(&self, app: &App, context: &Context<'_>) -> Result<Vec<PlannedStep>, Vec<WaitingOn>> {
-        if let Some(wait) = self.hindrance(app) {
+        if self.rollout_in_work(&app.spec.name).is_some() {
+            return Err(Vec::new());
+        }
+        if let Some(wait) = hindrance(app) {
             return Err(vec![wait]);
         }
-        let target = app.target(context.now);
-        let waits = gate_waits(app, context.now);
-        let Some(target) = target else { return Err(waits) };
+        let mut waits = gate_waits(app, context.now);
+        let Some(target) = app.target(context.now) else { return Err(waits) };
         if let Some(rollout) = self.given_up(app, &target.digest) {
-            return Err(vec![WaitingOn::GivenUp { digest: target.digest.clone(), rollout: rollout.id.clone() }]);
+            waits.push(WaitingOn::GivenUp { digest: target.digest.clone(), rollout: rollout.id.clone() });
+            return Err(waits);
         }
         let mut steps = Vec::new();
-        let mut later = waits;
         for candidate in candidates(app, &self.catalog, context.fleet, &target.digest, false) {
-            match self.hold(app, &candidate, context.now) {
+            match hold(app, &candidate, context.now) {
                 None => steps.push(candidate.step),
-                Some(wait) => later.extend(wait),
+                Some(wait) => waits.extend(wait),
             }
         }
-        if steps.is_empty() { Err(later) } else { Ok(steps) }
+        if steps.is_empty() {
+            return Err(waits);
+        }
+        match self.earlier(app, context) {
+            Some(first) => Err(vec![WaitingOn::After { app: first.clone() }]),
+            None => Ok(steps),
+        }
     }
 
-    /// What keeps an app from any automatic rollout.
-    fn hindrance(&self, app: &App) -> Option<WaitingOn> {
-        if !app.enabled {
-            return Some(WaitingOn::Disabled);
-        }
-        if app.spec.update.mode == RolloutMode::Manual {
-            return Some(WaitingOn::ManualMode);
-        }
-        if app.spec.quiet_hours.as_ref().is_none_or(|quiet| quiet.allow().is_empty()) {
-            return Some(WaitingOn::NoQuietHours);
-        }
-        let open = self.rollouts.values().find(|rollout| rollout.app() == &app.spec.name && !rollout.is_over())?;
-        // Its own reasons to wait are shown with it.
-        Some(WaitingOn::After { app: open.app().clone() })
-    }
-
-    /// The last rollout to this digest, if it ended without reaching it by a person's will or a rollback.
-    fn given_up(&self, app: &App, digest: &Digest) -> Option<&Rollout> {
-        let last =
-            self.rollouts().into_iter().find(|rollout| rollout.app() == &app.spec.name && rollout.to == *digest)?;
-        matches!(last.state, RolloutState::Aborted | RolloutState::RolledBack).then_some(last)
-    }
-
-    /// Whether a candidate is no step of an automatic rollout now; with the reason to wait where there is one.
-    fn hold(&self, app: &App, candidate: &Candidate, now: DateTime<Utc>) -> Option<Option<WaitingOn>> {
-        let (node, container) = (candidate.step.node.clone(), candidate.step.container.clone());
-        match &candidate.skipped {
-            Some(Skip::AtTarget | Skip::Newer | Skip::NodeAway(_)) => return Some(None),
-            Some(Skip::Refused(reason)) => {
-                return Some(Some(WaitingOn::Refused { node, container, reason: reason.clone() }));
-            }
-            None => {}
-        }
-        let tried = self.last_attempt(app, &candidate.step)?;
-        let until = tried.ended_at? + TimeDelta::from_std(CATCH_UP_AFTER).unwrap_or(TimeDelta::MAX);
-        let reason = tried.reason.clone().unwrap_or_default();
-        (until > now).then_some(Some(WaitingOn::PutOff { node, container, reason, until }))
-    }
-
-    /// The last step that left this very container behind the same target.
-    fn last_attempt(&self, app: &App, planned: &PlannedStep) -> Option<&Step> {
-        let same = |step: &&Step| {
-            step.node == planned.node
-                && step.container == planned.container
-                && step.container_id == planned.container_id
-                && step.to == planned.to
-                && step.ended_at.is_some()
-                && !step.is_at_target()
+    /// An app that goes first and is not done: its rollout is open, or is about to begin.
+    fn earlier<'a>(&self, app: &'a App, context: &Context<'_>) -> Option<&'a AppName> {
+        let due = |first: &&AppName| {
+            let open = self.rollout_in_work(first).is_some();
+            open || self.catalog.app(first).is_some_and(|first| self.automatic(first, context).is_ok())
         };
-        let steps = self.rollouts.values().filter(|rollout| rollout.app() == &app.spec.name);
-        steps.flat_map(|rollout| rollout.steps.iter()).filter(same).max_by_key(|step| step.ended_at)
+        app.spec.after.iter().find(due)
+    }
+
+    /// The rollout by which a digest was given up, if nothing has brought it back since: one to it that a person ended or that
+    /// rolled back, or one by which a person went back from it.
+    fn given_up(&self, app: &App, digest: &Digest) -> Option<&Rollout> {
+        let from_it = |rollout: &Rollout| {
+            rollout.purpose == Purpose::Rollback && rollout.steps.iter().any(|step| step.from.as_ref() == Some(digest))
+        };
+        let about_it = self.rollouts_of(&app.spec.name).filter(|rollout| rollout.to == *digest || from_it(rollout));
+        let last = about_it.max_by_key(|rollout| (rollout.created_at, &rollout.id))?;
+        let left = last.to != *digest || matches!(last.state, RolloutState::Aborted | RolloutState::RolledBack);
+        left.then_some(last)
     }
 
     /// Why an app's instances do not run something newer: what `status` says. Empty when all is well or a rollout works.
     #[must_use]
     pub fn app_waits(&self, app: &App, fleet: &Fleet, now: DateTime<Utc>) -> Vec<WaitingOn> {
-        if let Some(rollout) = self.open_rollout(&app.spec.name) {
+        if let Some(rollout) = self.rollout_in_work(&app.spec.name) {
             return self.rollout_waits(rollout, fleet, now);
         }
         self.with_context(fleet, now, |context| {
-            let Err(waits) = self.automatic(app, context) else { return Vec::new() };
-            // An app that is up to date and merely has no newer release waits for nothing.
-            let behind = needs_something(app, self, fleet, now);
+            let Err(mut waits) = self.automatic(app, context) else { return Vec::new() };
+            if let Some(wait) = hindrance(app) {
+                // An app that is up to date waits for nothing; one that has something newer says what that is missing.
+                waits.retain(|wait| *wait == WaitingOn::Disabled);
+                if self.is_behind(app, fleet, now) && !waits.contains(&wait) {
+                    waits.push(wait);
+                }
+                waits.extend(gate_waits(app, now));
+            }
             waits
-                .into_iter()
-                .filter(|wait| behind || !matches!(wait, WaitingOn::NoQuietHours | WaitingOn::ManualMode))
-                .collect()
         })
+    }
+
+    /// Whether an instance could be moved to what the gate lets through.
+    fn is_behind(&self, app: &App, fleet: &Fleet, now: DateTime<Utc>) -> bool {
+        let Some(target) = app.target(now) else { return false };
+        let candidates = candidates(app, &self.catalog, fleet, &target.digest, false);
+        candidates.iter().any(|candidate| candidate.skipped.is_none())
     }
 }
 
-/// Whether an instance could be moved to what the gate lets through.
-fn needs_something(app: &App, control: &Control, fleet: &Fleet, now: DateTime<Utc>) -> bool {
-    let Some(target) = app.target(now) else { return false };
-    candidates(app, &control.catalog, fleet, &target.digest, false).iter().any(|candidate| candidate.skipped.is_none())
+/// What keeps an app from any automatic rollout.
+fn hindrance(app: &App) -> Option<WaitingOn> {
+    if !app.enabled {
+        return Some(WaitingOn::Disabled);
+    }
+    if app.spec.update.mode == RolloutMode::Manual {
+        return Some(WaitingOn::ManualMode);
+    }
+    let windows = app.spec.quiet_hours.as_ref().is_some_and(|quiet| !quiet.allow().is_empty());
+    (!windows).then_some(WaitingOn::NoQuietHours)
 }
 
-/// Why releases newer than the target, or all of them, are not let through.
+/// Whether a candidate is no step of an automatic rollout now; with the reason to wait where there is one.
+fn hold(app: &App, candidate: &Candidate, now: DateTime<Utc>) -> Option<Option<WaitingOn>> {
+    let step = &candidate.step;
+    let (node, container) = (step.node.clone(), step.container.clone());
+    match &candidate.skipped {
+        Some(Skip::AtTarget | Skip::Newer | Skip::NodeAway(_)) => return Some(None),
+        Some(Skip::Refused(reason)) => {
+            return Some(Some(WaitingOn::Refused { node, container, reason: reason.clone() }));
+        }
+        None => {}
+    }
+    let adopted = app.adopted.get(&(node.clone(), container.clone()))?;
+    let left = adopted.left_behind.as_ref()?;
+    if left.to != step.to || left.container_id != step.container_id {
+        return None;
+    }
+    if left.failed {
+        // It would fail again, and bar a version that works elsewhere.
+        return Some(Some(WaitingOn::GivenUp { digest: left.to.clone(), rollout: left.rollout.clone() }));
+    }
+    let until = left.at + TimeDelta::from_std(CATCH_UP_AFTER).unwrap_or(TimeDelta::MAX);
+    let reason = left.reason.clone();
+    (until > now).then_some(Some(WaitingOn::PutOff { node, container, reason, until }))
+}
+
+/// Why the newest release is not let through, and which other releases newer than the target only have to wait.
 fn gate_waits(app: &App, now: DateTime<Utc>) -> Vec<WaitingOn> {
     if app.releases.is_empty() {
         return vec![WaitingOn::NoRelease];
     }
-    let newest = app.releases.last();
-    let denied = newest.and_then(|release| Some((release, app.spec.gate.judge(release, now).err()?)));
-    denied.map(|(release, denial)| WaitingOn::Gate { digest: release.digest.clone(), denial }).into_iter().collect()
+    let judged = app.releases.iter().rev().map(|release| (release, app.spec.gate.judge(release, now)));
+    let denied = judged.map_while(|(release, verdict)| Some((release, verdict.err()?)));
+    let told = denied
+        .enumerate()
+        .filter(|(place, (_, denial))| *place == 0 || matches!(denial, GateDenial::CoolingDown { .. }));
+    told.map(|(_, (release, denial))| WaitingOn::Gate { digest: release.digest.clone(), denial }).collect()
 }
 
 /// The event that brings a rollout into being.
@@ -174,7 +198,9 @@ pub(super) fn planned(
     }
 }
 
+/// The digest that most steps come from; of several the smallest, so that chance has no part in it.
 fn most_common(steps: &[PlannedStep]) -> Option<Digest> {
-    let count = |digest: &Digest| steps.iter().filter(|step| step.from.as_ref() == Some(digest)).count();
-    steps.iter().filter_map(|step| step.from.clone()).max_by_key(|digest| count(digest))
+    let mut counts: BTreeMap<&Digest, usize> = BTreeMap::new();
+    steps.iter().filter_map(|step| step.from.as_ref()).for_each(|digest| *counts.entry(digest).or_default() += 1);
+    counts.into_iter().rev().max_by_key(|(_, count)| *count).map(|(digest, _)| digest.clone())
 }

@@ -9,7 +9,7 @@ mod automatic;
 mod reports;
 mod requests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -33,6 +33,9 @@ pub const SETTLE_TIME: Duration = Duration::from_secs(20);
 pub struct Control {
     catalog: Catalog,
     rollouts: BTreeMap<RolloutId, Rollout>,
+    /// Which of them belong to an app, and which are not over: so that a fleet with a long past is as quick as a new one.
+    of_app: BTreeMap<AppName, BTreeSet<RolloutId>>,
+    open: BTreeSet<RolloutId>,
     epoch: Epoch,
     started_at: DateTime<Utc>,
     unknown_after: Duration,
@@ -42,17 +45,32 @@ impl Control {
     /// A coordinator that remembers nothing yet.
     #[must_use]
     pub fn new(epoch: Epoch, started_at: DateTime<Utc>, unknown_after: Duration) -> Self {
-        Self { catalog: Catalog::default(), rollouts: BTreeMap::new(), epoch, started_at, unknown_after }
+        Self {
+            catalog: Catalog::default(),
+            rollouts: BTreeMap::new(),
+            of_app: BTreeMap::new(),
+            open: BTreeSet::new(),
+            epoch,
+            started_at,
+            unknown_after,
+        }
     }
 
     /// Folds one stored fact.
     pub fn apply(&mut self, recorded: &Recorded) {
         if let Some(rollout) = Rollout::from_planned(recorded) {
+            self.of_app.entry(rollout.app().clone()).or_default().insert(rollout.id.clone());
+            self.open.insert(rollout.id.clone());
             self.rollouts.insert(rollout.id.clone(), rollout);
         } else if let Some(rollout) = recorded.event.rollout().and_then(|id| self.rollouts.get_mut(id)) {
             rollout.apply(recorded);
-            if rollout.is_over() {
+            let ended = recorded.event.step().and_then(|index| rollout.step(index)).filter(|step| step.is_done());
+            if let Some(step) = ended {
+                self.catalog.step_ended(rollout, step, recorded.at);
+            }
+            if rollout.is_over() && self.open.remove(&rollout.id) {
                 let app = rollout.app().clone();
+                self.catalog.rollout_ended(&app, recorded.at);
                 self.forget_old(&app);
             }
         } else {
@@ -61,13 +79,26 @@ impl Control {
     }
 
     fn forget_old(&mut self, app: &AppName) {
-        let over: Vec<_> = self.rollouts.values().filter(|rollout| rollout.app() == app && rollout.is_over()).collect();
-        let mut over: Vec<_> = over.into_iter().map(|rollout| (rollout.created_at, rollout.id.clone())).collect();
-        over.sort();
+        let mut over: Vec<_> = self.rollouts_of(app).filter(|rollout| !self.open.contains(&rollout.id)).collect();
+        over.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
         let surplus = over.len().saturating_sub(ENDED_LIMIT);
-        for (_, id) in over.into_iter().take(surplus) {
+        let forgotten: Vec<_> = over.into_iter().take(surplus).map(|rollout| rollout.id.clone()).collect();
+        for id in forgotten {
             self.rollouts.remove(&id);
+            if let Some(ids) = self.of_app.get_mut(app) {
+                ids.remove(&id);
+            }
         }
+    }
+
+    /// An app's remembered rollouts, in the order of their ids.
+    fn rollouts_of(&self, app: &AppName) -> impl Iterator<Item = &Rollout> {
+        self.of_app.get(app).into_iter().flatten().filter_map(|id| self.rollouts.get(id))
+    }
+
+    /// The app's rollout that is not over: a step of it may still be in flight after its end.
+    fn rollout_in_work(&self, app: &AppName) -> Option<&Rollout> {
+        self.rollouts_of(app).find(|rollout| self.open.contains(&rollout.id))
     }
 
     /// Apps, releases and nodes.
@@ -93,7 +124,7 @@ impl Control {
     /// The app's rollout that has not ended, if there is one.
     #[must_use]
     pub fn open_rollout(&self, app: &AppName) -> Option<&Rollout> {
-        self.rollouts.values().find(|rollout| rollout.app() == app && !rollout.state.is_end())
+        self.rollout_in_work(app).filter(|rollout| !rollout.state.is_end())
     }
 
     /// The rollout that a person means: by id, by an unambiguous start of one, or the newest of an app.
@@ -101,10 +132,12 @@ impl Control {
     /// # Errors
     /// None, or more than one, fits.
     pub fn find_rollout(&self, word: &str) -> Result<&Rollout, Rejection> {
-        if let Some(exact) = self.rollouts.values().find(|rollout| rollout.id.as_str() == word) {
+        if let Some(exact) = word.parse().ok().and_then(|id: RolloutId| self.rollouts.get(&id)) {
             return Ok(exact);
         }
-        if let Some(newest) = self.rollouts().into_iter().find(|rollout| rollout.app().as_str() == word) {
+        let of_app = word.parse().ok().into_iter().flat_map(|app: AppName| self.of_app.get(&app)).flatten();
+        let of_app = of_app.filter_map(|id| self.rollouts.get(id));
+        if let Some(newest) = of_app.max_by_key(|rollout| (rollout.created_at, &rollout.id)) {
             return Ok(newest);
         }
         let fits: Vec<_> = self.rollouts.values().filter(|rollout| rollout.id.as_str().starts_with(word)).collect();
@@ -128,7 +161,7 @@ impl Control {
 
     /// Runs `judge` with everything a rollout decides on.
     fn with_context<T>(&self, fleet: &Fleet, now: DateTime<Utc>, judge: impl FnOnce(&Context<'_>) -> T) -> T {
-        let open: Vec<_> = self.rollouts.values().filter(|rollout| !rollout.is_over()).collect();
+        let open: Vec<_> = self.open.iter().filter_map(|id| self.rollouts.get(id)).collect();
         judge(&Context {
             now,
             epoch: self.epoch,
@@ -150,7 +183,7 @@ impl Control {
                 let one = rollout.decide(context);
                 // Orders of two rollouts for one node must not be decided on the same facts: one rollout at a time.
                 let decided = !one.events.is_empty();
-                merge(&mut whole, one);
+                merge(&mut whole, one, now);
                 if decided {
                     return whole;
                 }
@@ -167,19 +200,11 @@ impl Control {
     }
 }
 
-impl Rollout {
-    /// Whether it has ended and no agent may be at work for it any more.
-    #[must_use]
-    pub fn is_over(&self) -> bool {
-        self.state.is_end() && self.in_flight().next().is_none()
-    }
-}
-
-fn merge(whole: &mut Decision, one: Decision) {
+fn merge(whole: &mut Decision, one: Decision, now: DateTime<Utc>) {
     whole.events.extend(one.events);
     whole.actions.extend(one.actions);
     if let Some(at) = one.wake_at {
-        whole.wake(at);
+        whole.wake(at, now);
     }
 }
 

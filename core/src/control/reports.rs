@@ -1,19 +1,23 @@
 //! What agents report becomes facts: steps, instances, nodes. What is no news becomes none.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::catalog::App;
+use crate::container::RunState;
 use crate::control::Control;
 use crate::event::{Actor, Event, Recorded, is_news};
-use crate::fleet::Fleet;
+use crate::fleet::{ConnectedNode, Fleet};
 use crate::ids::NodeName;
 use crate::image::Digest;
+use crate::instance::InstanceView;
 use crate::labels::Labels;
-use crate::release::KnownGoodBy;
-use crate::rollout::{Rollout, Step, StepState, running_digest};
+use crate::release::{KnownGoodBy, Release};
+use crate::rollout::{Rollout, Step, StepFate, StepState, running_digest};
 use crate::spec::FailureAction;
-use crate::step::{FailureKind, Purpose, StepPhase, StepReport};
+use crate::step::{FailureKind, Purpose, StepKey, StepPhase, StepReport};
 
 /// First pause before a step is ordered again that touched nothing; doubles each time.
 const PUT_OFF_FIRST: Duration = Duration::from_secs(10);
@@ -35,10 +39,10 @@ impl Control {
             let event = Event::NodeLabelled { node: node.clone(), labels: labels.clone() };
             events.push(Recorded { at: now, by: Actor::node(node), event });
         }
-        for report in steps {
+        for report in furthest(steps) {
             events.extend(self.reported(node, report, now));
         }
-        for rollout in self.rollouts.values() {
+        for rollout in self.open.iter().filter_map(|id| self.rollouts.get(id)) {
             for step in rollout.in_flight().filter(|step| step.node == *node) {
                 let key = rollout.key(step);
                 if !steps.iter().any(|report| report.key == key) {
@@ -66,9 +70,11 @@ impl Control {
         match report.phase {
             StepPhase::Committed => events.extend(self.proven(rollout, step)),
             StepPhase::RolledBack | StepPhase::Broken => events.extend(self.blamed(rollout, step, report)),
-            StepPhase::Untouched if !rollout.state.is_end() => events.extend(put_off(rollout, step, report, now)),
-            StepPhase::Untouched
-            | StepPhase::Assigned
+            StepPhase::Untouched => {
+                events.extend(self.blamed(rollout, step, report));
+                events.extend(put_off(rollout, step, report, now));
+            }
+            StepPhase::Assigned
             | StepPhase::Preflight
             | StepPhase::Pulled
             | StepPhase::Created
@@ -97,6 +103,7 @@ impl Control {
         let release = self.catalog.app(rollout.app())?.release(&step.to);
         let barred = release.is_some_and(|release| release.quarantine.is_some());
         let tolerated = rollout.spec.update.failure_action == FailureAction::Continue
+            && report.phase != StepPhase::Broken
             && rollout.failures() < rollout.failure_budget();
         if barred || tolerated || step.purpose == Purpose::Rollback || rollout.purpose == Purpose::Rollback {
             return None;
@@ -105,35 +112,25 @@ impl Control {
         Some(Event::ReleaseQuarantined { app: rollout.app().clone(), digest: step.to.clone(), reason })
     }
 
-    /// A complete inventory of a node: instances that are new, and those that are gone.
+    /// A complete inventory of a node: instances that are new, and those that are gone. An engine that does not answer has
+    /// lost nothing.
     #[must_use]
     pub fn inventoried(&self, node: &NodeName, fleet: &Fleet, now: DateTime<Utc>) -> Vec<Recorded> {
         let Some(known) = self.catalog.node(node) else { return Vec::new() };
-        let busy = |app| self.rollouts.values().any(|r| r.app() == app && r.in_flight().any(|step| step.node == *node));
+        let trusted = |found: &&ConnectedNode| found.engine_error.is_none();
+        let Some(found) = fleet.node(node).filter(trusted).and_then(|found| found.instances.as_deref()) else {
+            return Vec::new();
+        };
         let mut events = Vec::new();
-        for app in self.catalog.apps().filter(|app| !busy(&app.spec.name)) {
-            let name = &app.spec.name;
+        for app in self.catalog.apps().filter(|app| !self.is_busy(app, node)) {
             let member = app.spec.nodes.matches(&known.labels);
-            let here = || fleet.instances(name).filter(|(on, _)| *on == node && member).map(|(_, instance)| instance);
-            for instance in here() {
-                let container = instance.container.clone();
-                if app.adopted.contains_key(&(node.clone(), container.clone())) {
-                    continue;
-                }
-                let digest = running_digest(app, instance);
-                let (app_name, node) = (name.clone(), node.clone());
-                if let Some(digest) = digest.clone().filter(|digest| self.counts_as_good(app, digest, instance)) {
-                    let because = KnownGoodBy::Adoption;
-                    events.push(Event::ReleaseKnownGood { app: app_name.clone(), digest, because });
-                }
-                events.push(Event::InstanceAdopted { app: app_name, node, container, digest });
+            let here: Vec<_> = found.iter().filter(|one| member && one.app == app.spec.name).collect();
+            for instance in &here {
+                events.extend(self.adopted(app, node, instance));
             }
-            let gone = app
-                .adopted
-                .keys()
-                .filter(|(on, container)| on == node && !here().any(|instance| instance.container == *container));
-            for (node, container) in gone {
-                let (app, node, container) = (name.clone(), node.clone(), container.clone());
+            let is_here = |container: &String| here.iter().any(|instance| instance.container == *container);
+            for (_, container) in app.adopted_on(node).filter(|(_, container)| !is_here(container)) {
+                let (app, node, container) = (app.spec.name.clone(), node.clone(), container.clone());
                 events.push(Event::InstanceForgotten { app, node, container });
             }
         }
@@ -141,17 +138,51 @@ impl Control {
         events.into_iter().map(|event| Recorded { at: now, by: Actor::node(node), event }).collect()
     }
 
-    /// Whether a digest that was found running may serve as a rollback target: it serves now, and nothing speaks against it.
-    fn counts_as_good(
-        &self,
-        app: &crate::catalog::App,
-        digest: &Digest,
-        instance: &crate::instance::InstanceView,
-    ) -> bool {
-        let release = app.release(digest);
-        instance.is_available()
-            && release.is_none_or(|release| release.known_good.is_none() && release.quarantine.is_none())
+    /// Whether a step of the app is in flight on the node: names come and go in the middle of it.
+    fn is_busy(&self, app: &App, node: &NodeName) -> bool {
+        let rollout = self.rollout_in_work(&app.spec.name);
+        rollout.is_some_and(|rollout| rollout.in_flight().any(|step| step.node == *node))
     }
+
+    /// What comes of an instance that was found for the first time.
+    fn adopted(&self, app: &App, node: &NodeName, instance: &InstanceView) -> Vec<Event> {
+        let container = instance.container.clone();
+        if app.adopted.contains_key(&(node.clone(), container.clone())) {
+            return Vec::new();
+        }
+        let digest = running_digest(app, instance);
+        let good = digest.clone().filter(|digest| self.counts_as_good(app, digest, instance));
+        let mut events = Vec::new();
+        if let Some(digest) = good {
+            let (app, because) = (app.spec.name.clone(), KnownGoodBy::Adoption);
+            events.push(Event::ReleaseKnownGood { app, digest, because });
+        }
+        events.push(Event::InstanceAdopted { app: app.spec.name.clone(), node: node.clone(), container, digest });
+        events
+    }
+
+    /// Whether a digest that was found running may serve as a rollback target: it serves now, nothing speaks against it, and
+    /// it was not brought here by a rollout, which would have to prove it first.
+    fn counts_as_good(&self, app: &App, digest: &Digest, instance: &InstanceView) -> bool {
+        let unknown = |release: &Release| release.known_good.is_none() && release.quarantine.is_none();
+        let mut rollouts = self.rollouts_of(&app.spec.name);
+        instance.state == RunState::Running
+            && instance.is_available()
+            && app.release(digest).is_none_or(unknown)
+            && !rollouts.any(|rollout| rollout.purpose == Purpose::Update && rollout.to == *digest)
+    }
+}
+
+/// Of two reports about the same step the later phase counts.
+fn furthest(steps: &[StepReport]) -> impl Iterator<Item = &StepReport> {
+    let mut last: BTreeMap<&StepKey, &StepReport> = BTreeMap::new();
+    for report in steps {
+        let known = last.entry(&report.key).or_insert(report);
+        if report.phase > known.phase {
+            *known = report;
+        }
+    }
+    last.into_values()
 }
 
 fn dedup_known_good(events: &mut Vec<Event>) {
@@ -162,21 +193,22 @@ fn dedup_known_good(events: &mut Vec<Event>) {
     });
 }
 
-/// A step in flight of which its agent knows nothing: the order never arrived, or the journal is gone.
+/// A step in flight of which its agent knows nothing: the order never arrived, or the journal is gone. It is ordered again, if
+/// its rollout still goes on.
 fn lost(rollout: &Rollout, step: &Step, now: DateTime<Utc>) -> Recorded {
-    let event = Event::StepRequeued {
-        rollout: rollout.id.clone(),
-        step: step.index,
-        not_before: now,
-        because: FailureKind::NotAccepted,
-        reason: "its agent knows nothing of it".into(),
+    let (rollout_id, index, reason) = (rollout.id.clone(), step.index, "its agent knows nothing of it".to_owned());
+    let event = if rollout.state.is_end() {
+        Event::StepSkipped { rollout: rollout_id, step: index, fate: StepFate::Laggard, reason }
+    } else {
+        let because = FailureKind::NotAccepted;
+        Event::StepRequeued { rollout: rollout_id, step: index, not_before: now, because, reason }
     };
     Recorded { at: now, by: Actor::nightshift(), event }
 }
 
 /// A step that touched nothing for a reason that may pass is ordered again later, each time after a longer pause.
 fn put_off(rollout: &Rollout, step: &Step, report: &StepReport, now: DateTime<Utc>) -> Option<Event> {
-    let failure = report.failure.as_ref()?;
+    let failure = report.failure.as_ref().filter(|_| !rollout.state.is_end())?;
     match failure.kind {
         FailureKind::Pull | FailureKind::NotAccepted | FailureKind::Engine => {}
         FailureKind::Unhealthy | FailureKind::EngineRefused | FailureKind::Precondition => return None,

@@ -1,6 +1,8 @@
 //! What people and CI ask of the coordinator, as facts or as a refusal that says why and what to do.
 
-use chrono::{DateTime, Utc};
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::catalog::{App, Availability};
 use crate::control::Control;
@@ -10,7 +12,9 @@ use crate::fleet::Fleet;
 use crate::ids::{AppName, NodeName, RolloutId, SpecVersion};
 use crate::image::Digest;
 use crate::release::{GateDenial, TestReport, TestResult};
-use crate::rollout::{Candidate, Command, Context, Overrides, Rejection, RejectionKind, Skip, WaitingOn, candidates};
+use crate::rollout::{
+    Candidate, Command, Context, Overrides, Rejection, RejectionKind, Skip, WaitingOn, candidates, running_digest,
+};
 use crate::spec::{AppSpec, TestKind, spec_differences};
 use crate::step::Purpose;
 
@@ -201,6 +205,12 @@ impl Control {
     }
 
     fn apply_specs(&self, specs: Vec<AppSpec>) -> Result<Vec<Event>, Rejection> {
+        let mut names = BTreeSet::new();
+        if let Some(twice) = specs.iter().find(|spec| !names.insert(&spec.name)) {
+            let message = format!("app `{}` is given twice", twice.name);
+            return Err(Rejection::new(RejectionKind::Usage, message).hint("an app has one file"));
+        }
+        self.must_not_wait_in_a_circle(&specs)?;
         let mut events = Vec::new();
         for spec in specs {
             let (version, differences) = match self.catalog.app(&spec.name) {
@@ -218,13 +228,30 @@ impl Control {
         Ok(events)
     }
 
+    /// Apps that wait for each other would wait for ever.
+    fn must_not_wait_in_a_circle(&self, specs: &[AppSpec]) -> Result<(), Rejection> {
+        let mut after: BTreeMap<&AppName, &[AppName]> =
+            self.catalog.apps().map(|app| (&app.spec.name, app.spec.after.as_slice())).collect();
+        after.extend(specs.iter().map(|spec| (&spec.name, spec.after.as_slice())));
+        for spec in specs {
+            let mut reached = BTreeSet::new();
+            let mut next: Vec<_> = spec.after.iter().collect();
+            while let Some(name) = next.pop() {
+                if *name == spec.name {
+                    let message = format!("app `{name}` would wait for itself by way of `after`");
+                    return Err(Rejection::new(RejectionKind::Usage, message).hint("take one app out of the circle"));
+                }
+                if reached.insert(name) {
+                    next.extend(after.get(name).copied().unwrap_or_default());
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn remove_app(&self, app: AppName, reason: String) -> Result<Vec<Event>, Rejection> {
         self.must_know(&app)?;
-        if let Some(open) = self.open_rollout(&app) {
-            let message = format!("app `{app}` has an open rollout, `{}`", open.id);
-            let hint = format!("`nightshift rollout abort {}` first", open.id);
-            return Err(Rejection::new(RejectionKind::Conflict, message).hint(hint));
-        }
+        self.must_not_be_open(&app)?;
         Ok(vec![Event::AppRemoved { app, reason }])
     }
 
@@ -243,10 +270,15 @@ impl Control {
         report: TestReport,
         created: Option<DateTime<Utc>>,
     ) -> Result<Vec<Event>, Rejection> {
-        let known = self.must_know(&app)?.release(&digest);
-        let reports = known.map_or(&[][..], |release| release.reports.as_slice());
+        let known = self.must_know(&app)?;
+        let max_age = known.spec.gate.max_age.and_then(|age| TimeDelta::from_std(age).ok());
+        let reports = known.release(&digest).map_or(&[][..], |release| release.reports.as_slice());
         let same = |old: &&TestReport| old.kind == report.kind && old.suite == report.suite;
-        if reports.iter().filter(same).any(|old| old.result == report.result) {
+        // Where reports grow too old, one that says the same again is news in time; else it is a repetition.
+        let still_counts = |old: &TestReport| {
+            old.result == TestResult::Failed || max_age.is_none_or(|age| report.at - old.at < age / 2)
+        };
+        if reports.iter().filter(same).any(|old| old.result == report.result && still_counts(old)) {
             return Ok(Vec::new());
         }
         if let Some(old) = reports.iter().find(|old| same(old) && old.result == TestResult::Failed) {
@@ -340,8 +372,15 @@ impl Control {
     ) -> Result<Event, Rejection> {
         let known = self.must_know(app)?;
         self.must_not_be_open(app)?;
-        if options.overrides.now && options.reason.is_empty() {
-            return Err(Rejection::new(RejectionKind::Usage, "`--now` needs a reason").hint("add `--reason TEXT`"));
+        if !known.enabled {
+            let message = format!("app `{app}` is disabled");
+            return Err(
+                Rejection::new(RejectionKind::Rule, message).hint(format!("`nightshift app enable {app}` first"))
+            );
+        }
+        if options.overrides.any() && options.reason.trim().is_empty() {
+            let message = "setting a rule aside needs a reason";
+            return Err(Rejection::new(RejectionKind::Usage, message).hint("add `--reason TEXT`"));
         }
         let plan = self.plan(app, options, context.fleet, context.now)?;
         let steps: Vec<_> =
@@ -355,11 +394,16 @@ impl Control {
     }
 
     fn must_not_be_open(&self, app: &AppName) -> Result<(), Rejection> {
-        let Some(open) = self.rollouts.values().find(|rollout| rollout.app() == app && !rollout.is_over()) else {
-            return Ok(());
+        let Some(open) = self.rollout_in_work(app) else { return Ok(()) };
+        let (message, hint) = if open.state.is_end() {
+            let nodes: Vec<_> = open.in_flight().map(|step| step.node.to_string()).collect();
+            let message =
+                format!("rollout `{}` of app `{app}` is {}, but its last step is still in work", open.id, open.state);
+            (message, format!("wait for {0}, or `nightshift node remove {0}` if it never comes back", nodes.join(", ")))
+        } else {
+            let message = format!("app `{app}` has an open rollout, `{}`, which is {}", open.id, open.state);
+            (message, format!("`nightshift rollout show {0}`, or `nightshift rollout abort {0}` first", open.id))
         };
-        let message = format!("app `{app}` has an open rollout, `{}`, which is {}", open.id, open.state);
-        let hint = format!("`nightshift rollout show {0}`, or `nightshift rollout abort {0}` first", open.id);
         Err(Rejection::new(RejectionKind::Conflict, message).hint(hint))
     }
 
@@ -376,9 +420,14 @@ impl Control {
         let to = match digest {
             Some(digest) => self.must_be_known_good(known, digest)?,
             None => {
+                // Of a fleet that runs several digests the newest one is what is gone back from.
                 let running =
-                    fleet.instances(app).find_map(|(_, instance)| crate::rollout::running_digest(known, instance));
-                let before = known.known_good_before(running.as_ref());
+                    fleet.instances(app).filter_map(|(node, instance)| match known.replaced(node, instance) {
+                        Some(replaced) => Some(replaced.digest.clone()),
+                        None => running_digest(known, instance),
+                    });
+                let newest = running.max_by_key(|digest| known.age_rank(digest));
+                let before = known.known_good_before(newest.as_ref());
                 let missing = || {
                     Rejection::new(RejectionKind::Rule, format!("app `{app}` has no other known-good release"))
                         .hint(format!("`nightshift release list {app}` shows what is known"))
@@ -444,28 +493,20 @@ fn nothing_to_do(app: &AppName, plan: &Plan) -> Rejection {
 
 /// A rollout that could never start a step is refused at once, not left to wait for ever.
 fn must_ever_start(app: &App, options: &StartOptions, context: &Context<'_>) -> Result<(), Rejection> {
-    let hint = "`--now --reason TEXT` starts it outside the quiet hours";
-    let Some(quiet) = app.spec.quiet_hours.as_ref().filter(|quiet| !quiet.allow().is_empty() || options.overrides.now)
-    else {
-        if options.overrides.now {
+    let overrides = options.overrides;
+    let now_hint = "`--now --reason TEXT` starts it outside the quiet hours";
+    let Some(quiet) = &app.spec.quiet_hours else {
+        if overrides.now {
             return Ok(());
         }
-        let message = WaitingOn::NoQuietHours.to_string();
-        return Err(Rejection::new(RejectionKind::Rule, message).hint(hint));
+        return Err(Rejection::new(RejectionKind::Rule, WaitingOn::NoQuietHours.to_string()).hint(now_hint));
     };
-    match quiet.may_start(context.now, app.spec.update.worst_case(true)) {
-        Err(denial) if options.overrides.now && !options.overrides.freeze => {
-            let state = quiet.at(context.now);
-            let frozen =
-                matches!(state, crate::quiet::WindowState::Closed { because: crate::quiet::Closed::Frozen { .. }, .. });
-            if frozen {
-                return Err(Rejection::new(RejectionKind::Rule, denial.to_string())
-                    .hint("`--override-freeze` overrides the freeze, too"));
-            }
-            Ok(())
-        }
-        Err(denial) if !options.overrides.now && denial.wake_at().is_none() => {
-            Err(Rejection::new(RejectionKind::Rule, denial.to_string()).hint(hint))
+    match overrides.may_start(quiet, context.now, app.spec.update.worst_case(true)) {
+        // Whoever says now does not mean after the freeze.
+        Err(denial) if overrides.now => Err(Rejection::new(RejectionKind::Rule, denial.to_string())
+            .hint("`--override-freeze` overrides the freeze, too")),
+        Err(denial) if denial.wake_at().is_none() => {
+            Err(Rejection::new(RejectionKind::Rule, denial.to_string()).hint(denial.hint().unwrap_or(now_hint)))
         }
         Ok(_) | Err(_) => Ok(()),
     }

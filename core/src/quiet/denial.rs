@@ -88,6 +88,23 @@ impl QuietHours {
     }
 }
 
+impl QuietHours {
+    /// The freeze that is on, as a refusal that ends with it: for a start that does not care for the allow windows.
+    #[must_use]
+    pub fn freeze_at(&self, now: DateTime<Utc>) -> Option<Denial> {
+        let on = self.freeze.iter().filter_map(|freeze| Some((freeze, self.frozen(freeze)?)));
+        let (freeze, span) = on.filter(|(_, span)| span.contains(now)).max_by_key(|(_, span)| span.ends)?;
+        let because = Closed::Frozen { name: freeze.name().to_owned(), until: span.ends };
+        Some(Denial::Closed { because, opens: Some(span.ends), zone: self.timezone })
+    }
+
+    /// The same quiet hours for a start to which no freeze applies.
+    #[must_use]
+    pub fn without_freezes(&self) -> Self {
+        Self { freeze: Vec::new(), ..self.clone() }
+    }
+}
+
 impl Denial {
     /// When to ask again: the next instant at which this start would be allowed, as far as the quiet hours say.
     #[must_use]

@@ -34,7 +34,6 @@ impl Rollout {
             created_at: recorded.at,
             progress_at: recorded.at,
             ended_at: None,
-            failures_accepted: 0,
         };
         new.add_steps(steps, *purpose);
         Some(new)
@@ -58,6 +57,9 @@ impl Rollout {
                     step.from.clone_from(from);
                     step.canary = *canary;
                     step.started_at = Some(at);
+                    step.ended_at = None;
+                    step.new_container_id = None;
+                    step.downtime_ms = None;
                     step.reason = None;
                     step.failure = None;
                 });
@@ -70,6 +72,7 @@ impl Rollout {
                 self.with_step(*step, |step| {
                     step.state = StepState::Pending;
                     step.phase = None;
+                    step.accepted = false;
                     step.not_before = Some(*not_before);
                     step.reason = Some(reason.clone());
                     step.put_off = step.put_off.saturating_add(u32::from(*because != FailureKind::NotAccepted));
@@ -110,7 +113,10 @@ impl Rollout {
             self.resume_to = self.state;
         } else if self.state == RolloutState::Paused {
             self.progress_at = recorded.at;
-            self.failures_accepted += self.failures();
+            if !to.is_end() {
+                // Whoever resumes has seen what failed.
+                self.steps.iter_mut().filter(|step| step.has_failed()).for_each(|step| step.accepted = true);
+            }
         }
         self.state = to;
         self.state_reason = reason.to_owned();
@@ -164,6 +170,7 @@ impl Rollout {
                 ended_at: None,
                 not_before: None,
                 put_off: 0,
+                accepted: false,
             });
         }
     }

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use crate::event::{Actor, Event, Recorded};
-use crate::rollout::{Context, Rollout, RolloutState};
-use crate::spec::RolloutMode;
+use crate::release::GateDenial;
+use crate::rollout::{Context, Rollout, RolloutState, Step};
 use crate::step::FailureKind;
 
 /// What a person asks of an open rollout.
@@ -90,12 +90,12 @@ impl Rollout {
             Command::Pause => vec![moved(RolloutState::Paused)],
             Command::Resume => {
                 self.must_be_paused("resume")?;
-                self.must_not_be_quarantined(context)?;
+                self.must_not_be_denied(Step::is_pending, context)?;
                 vec![moved(self.resume_to)]
             }
             Command::Abort => vec![moved(RolloutState::Aborted)],
             Command::Promote => {
-                if self.spec.update.mode != RolloutMode::Approve || self.promoted {
+                if !self.needs_promotion() {
                     let message = format!("rollout `{}` does not wait for a promotion", self.id);
                     return Err(Rejection::new(RejectionKind::Conflict, message));
                 }
@@ -103,7 +103,7 @@ impl Rollout {
             }
             Command::Retry => {
                 self.must_be_paused("retry")?;
-                self.must_not_be_quarantined(context)?;
+                self.must_not_be_denied(|step| step.is_pending() || step.has_failed(), context)?;
                 let mut events = self.requeue_failed(context);
                 events.push(moved(self.resume_to));
                 events
@@ -113,14 +113,15 @@ impl Rollout {
     }
 
     fn requeue_failed(&self, context: &Context<'_>) -> Vec<Event> {
-        let requeue = |step: &crate::rollout::Step| Event::StepRequeued {
+        let requeue = |step: &Step| Event::StepRequeued {
             rollout: self.id.clone(),
             step: step.index,
             not_before: context.now,
             because: step.failure.as_ref().map_or(FailureKind::Engine, |failure| failure.kind),
             reason: "a person asked to try again".into(),
         };
-        self.steps.iter().filter(|step| step.has_failed()).map(requeue).collect()
+        // The steps that led to a retreat are done with; what is done again is what goes on now.
+        self.current_steps().filter(|step| step.has_failed()).map(requeue).collect()
     }
 
     fn must_be_paused(&self, verb: &str) -> Result<(), Rejection> {
@@ -131,21 +132,20 @@ impl Rollout {
         Err(Rejection::new(RejectionKind::Conflict, message))
     }
 
-    fn must_not_be_quarantined(&self, context: &Context<'_>) -> Result<(), Rejection> {
-        let release = context.catalog.app(self.app()).and_then(|app| app.release(&self.to));
-        let barred = release.and_then(|release| release.quarantine.as_ref());
-        match barred {
-            Some(quarantine) if !self.overrides.quarantine && !self.is_retreat() => {
-                let message = format!("{} is quarantined: {}", self.to.short(), quarantine.reason);
-                let hint = format!(
-                    "`nightshift rollout abort {}`, or `nightshift release clear {} {} --reason …` if you know it is good",
-                    self.id,
-                    self.app(),
-                    self.to
-                );
-                Err(Rejection::new(RejectionKind::Rule, message).hint(hint))
+    /// A pause that would come back at once is not ended.
+    fn must_not_be_denied(&self, which: impl Fn(&Step) -> bool, context: &Context<'_>) -> Result<(), Rejection> {
+        let Some((digest, denial)) = self.denial(which, context) else { return Ok(()) };
+        let clear = match denial {
+            GateDenial::Quarantined { .. } => {
+                format!(", or `nightshift release clear {} {digest} --reason …` if you know it is good", self.app())
             }
-            Some(_) | None => Ok(()),
-        }
+            GateDenial::TestFailed { .. }
+            | GateDenial::NotTested { .. }
+            | GateDenial::TestsTooOld { .. }
+            | GateDenial::CoolingDown { .. } => String::new(),
+        };
+        let message = format!("rollout `{}` may not start {}: {denial}", self.id, digest.short());
+        let hint = format!("`nightshift rollout abort {}`{clear}", self.id);
+        Err(Rejection::new(RejectionKind::Rule, message).hint(hint))
     }
 }

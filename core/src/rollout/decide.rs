@@ -1,16 +1,19 @@
 //! What a rollout does next: pure, level-triggered, the same after a crash as before it.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use std::collections::BTreeSet;
+
+use chrono::TimeDelta;
 
 use crate::event::{Actor, Event, Recorded};
-use crate::ids::ContainerId;
-use crate::rollout::pick::{Obstacle, runs_now};
-use crate::rollout::{Action, Context, Decision, Rollout, RolloutState, Step, StepFate, StepState, WaitingOn};
+use crate::image::Digest;
+use crate::release::GateDenial;
+use crate::rollout::pick::{Busy, Obstacle};
+use crate::rollout::{Context, Decision, Rollout, RolloutState, Step, StepFate, StepState, WaitingOn};
 use crate::spec::{FailureAction, RolloutMode};
-use crate::step::{Purpose, StepKey, StepOrder, StepPhase};
+use crate::step::{Purpose, StepPhase};
 
-/// An agent refuses an order that it could not begin within this time: long enough for a slow disk, short against any window.
-const START_WITHIN: std::time::Duration = std::time::Duration::from_secs(30);
+/// A pending step with what keeps it from being ordered.
+pub(super) type Judged<'a> = (&'a Step, Option<Obstacle>);
 
 impl Rollout {
     /// What to store, what to do then, why nothing more happens, and when to look again. With events in it the decision is
@@ -18,8 +21,12 @@ impl Rollout {
     #[must_use]
     pub fn decide(&self, context: &Context<'_>) -> Decision {
         let mut decision = Decision::default();
-        self.mark_unknown(context, &mut decision);
-        if !decision.events.is_empty() || self.state.is_end() {
+        self.notice_absence(context, &mut decision);
+        if !decision.events.is_empty() {
+            return decision;
+        }
+        if !self.state.is_end() && context.catalog.app(self.app()).is_none() {
+            self.go(RolloutState::Aborted, "the app was removed", context, &mut decision);
             return decision;
         }
         match self.state {
@@ -28,7 +35,8 @@ impl Rollout {
                 self.go(next, "", context, &mut decision);
             }
             RolloutState::Paused => {
-                decision.wait(WaitingOn::Paused { by: self.state_by.clone(), reason: self.state_reason.clone() });
+                let reason = WaitingOn::Paused { by: self.state_by.clone(), reason: self.state_reason.clone() };
+                decision.wait(reason, context.now);
                 self.wait_for_flight(context, &mut decision);
             }
             RolloutState::RollingBack => self.retreat(context, &mut decision),
@@ -39,18 +47,22 @@ impl Rollout {
             | RolloutState::CompletedWithLaggards
             | RolloutState::RolledBack
             | RolloutState::Aborted
-            | RolloutState::Superseded => {}
+            | RolloutState::Superseded => self.wait_for_flight(context, &mut decision),
         }
         decision
     }
 
-    fn mark_unknown(&self, context: &Context<'_>, decision: &mut Decision) {
-        // Right after a start nobody is connected yet: that says nothing about the agents.
-        if context.now < context.settled_at {
-            return;
-        }
+    /// Steps in flight whose agent is gone: for a while, or for ever because its node left the fleet.
+    fn notice_absence(&self, context: &Context<'_>, decision: &mut Decision) {
         for step in self.in_flight() {
-            if step.state != StepState::Unknown && context.fleet.node(&step.node).is_none() {
+            if context.catalog.node(&step.node).is_none() {
+                let reason = format!("node {} left the fleet in the middle of it", step.node);
+                self.skip(step, StepFate::Laggard, reason, context, decision);
+                continue;
+            }
+            // Right after a start nobody is connected yet: that says nothing about the agents.
+            let settled = context.now >= context.settled_at;
+            if settled && step.state != StepState::Unknown && context.fleet.node(&step.node).is_none() {
                 let event = Event::StepUnknown { rollout: self.id.clone(), step: step.index };
                 decision.events.push(record(context, event));
             }
@@ -59,7 +71,7 @@ impl Rollout {
 
     pub(super) fn wait_for_flight(&self, context: &Context<'_>, decision: &mut Decision) {
         for step in self.in_flight() {
-            decision.wait(self.step_wait(step, context));
+            decision.wait(self.step_wait(step, context), context.now);
         }
     }
 
@@ -68,43 +80,61 @@ impl Rollout {
         decision.events.push(record(context, event));
     }
 
+    /// Every pending step of the present direction with what keeps it from being ordered.
+    pub(super) fn judged<'a>(&'a self, context: &'a Context<'_>) -> Vec<Judged<'a>> {
+        let busy = Busy::of(self, context);
+        let pending = self.current_steps().filter(|step| step.is_pending());
+        pending.map(|step| (step, self.obstacle(step, &busy, context))).collect()
+    }
+
     fn advance(&self, context: &Context<'_>, decision: &mut Decision) {
-        if self.stop_for_failures(context, decision) || self.stop_for_quarantine(context, decision) {
+        if self.stop_for_failures(context, decision) || self.stop_for_denial(context, decision) {
+            return;
+        }
+        let judged = self.judged(context);
+        self.skip_hopeless(&judged, context, decision);
+        if decision.events.is_empty() && self.in_flight().next().is_none() {
+            self.skip_those_away(&judged, context, decision);
+        }
+        if !decision.events.is_empty() || self.finish(context, decision) {
             return;
         }
         if self.state == RolloutState::Canary && self.canary_is_good() {
-            if self.spec.update.mode == RolloutMode::Approve && !self.promoted {
-                decision.wait(WaitingOn::Promotion);
-                return;
+            if self.needs_promotion() {
+                decision.wait(WaitingOn::Promotion, context.now);
+            } else {
+                self.go(RolloutState::Rolling, "", context, decision);
             }
-            self.go(RolloutState::Rolling, "", context, decision);
             return;
         }
-        if self.skip_hopeless(context, decision) || self.finish(context, decision) {
-            return;
-        }
-        self.order_next(context, decision);
+        self.order_next(judged, context, decision);
     }
 
     /// Whether the first step of the rollout has been committed.
-    fn canary_is_good(&self) -> bool {
+    pub(super) fn canary_is_good(&self) -> bool {
         self.steps.iter().any(|step| step.canary && step.state == StepState::At(StepPhase::Committed))
+    }
+
+    /// Whether a person has to let it go on after its canary. Nobody waits for leave to go back.
+    pub(super) fn needs_promotion(&self) -> bool {
+        self.spec.update.mode == RolloutMode::Approve && self.purpose == Purpose::Update && !self.promoted
     }
 
     /// Reacts to failed steps as the app's `failure_action` says. Whether it did.
     fn stop_for_failures(&self, context: &Context<'_>, decision: &mut Decision) -> bool {
-        if self.failures() == 0 {
+        let failures = self.failures();
+        if failures == 0 {
             return false;
         }
         let words = self.failure_words();
-        let broken = self.steps.iter().any(|step| step.state == StepState::At(StepPhase::Broken));
+        let broken = self.steps.iter().any(|step| step.state == StepState::At(StepPhase::Broken) && !step.accepted);
         let action = if broken || self.purpose == Purpose::Rollback {
             FailureAction::Pause
         } else {
             self.spec.update.failure_action
         };
         match action {
-            FailureAction::Continue if self.failures() <= self.failure_budget() => return false,
+            FailureAction::Continue if failures <= self.failure_budget() => return false,
             FailureAction::Continue | FailureAction::Pause => {
                 self.go(RolloutState::Paused, &words, context, decision);
             }
@@ -126,39 +156,44 @@ impl Rollout {
         steps * usize::from(self.spec.update.max_failure_permille) / 1000
     }
 
-    fn failure_words(&self) -> String {
-        let failed = self.steps.iter().filter(|step| step.has_failed());
-        let words: Vec<_> = failed
-            .map(|step| {
-                let reason = step.reason.as_deref().unwrap_or("no reason given");
-                format!("{} on {} failed: {reason}", step.container, step.node)
-            })
-            .collect();
-        words.join("; ")
+    /// What failed, for people; what they have accepted already is left out.
+    pub(super) fn failure_words(&self) -> String {
+        let failed = self.current_steps().filter(|step| step.has_failed() && !step.accepted);
+        failed.map(|step| format!("failed: {}", step.words())).collect::<Vec<_>>().join("; ")
     }
 
-    fn stop_for_quarantine(&self, context: &Context<'_>, decision: &mut Decision) -> bool {
-        let release = context.catalog.app(self.app()).and_then(|app| app.release(&self.to));
-        let Some(quarantine) = release.and_then(|release| release.quarantine.as_ref()) else { return false };
-        if self.overrides.quarantine {
-            return false;
-        }
-        let reason = format!("its target is quarantined: {}", quarantine.reason);
+    fn stop_for_denial(&self, context: &Context<'_>, decision: &mut Decision) -> bool {
+        let Some((digest, denial)) = self.denial(Step::is_pending, context) else { return false };
+        let reason = format!("{} may not be started any more: {denial}", digest.short());
         self.go(RolloutState::Paused, &reason, context, decision);
         true
     }
 
+    /// A digest that one of these steps of the present direction would start and that may not be started any more, because it
+    /// was barred, or a test failed, since the rollout was planned. A person may have set the quarantine of the target aside.
+    pub(super) fn denial(&self, which: impl Fn(&Step) -> bool, context: &Context<'_>) -> Option<(Digest, GateDenial)> {
+        let app = context.catalog.app(self.app())?;
+        let targets: BTreeSet<_> =
+            self.current_steps().filter(|step| which(step)).map(|step| (&step.to, step.purpose)).collect();
+        targets.into_iter().find_map(|(digest, purpose)| {
+            let release = app.release(digest)?;
+            let overridden = self.overrides.quarantine && *digest == self.to;
+            let denial = match &release.quarantine {
+                Some(quarantine) if !overridden => GateDenial::Quarantined { reason: quarantine.reason.clone() },
+                Some(_) | None if purpose == Purpose::Update => release.failed_test()?,
+                Some(_) | None => return None,
+            };
+            Some((digest.clone(), denial))
+        })
+    }
+
     /// Leaves out pending steps that nothing could make possible again.
-    fn skip_hopeless(&self, context: &Context<'_>, decision: &mut Decision) -> bool {
-        for step in self.current_steps().filter(|step| step.is_pending()) {
-            if let Some(Obstacle::Skip(fate, reason)) = self.obstacle(step, context) {
-                self.skip(step, fate, reason, context, decision);
+    pub(super) fn skip_hopeless(&self, judged: &[Judged<'_>], context: &Context<'_>, decision: &mut Decision) {
+        for (step, obstacle) in judged {
+            if let Some(Obstacle::Skip(fate, reason)) = obstacle {
+                self.skip(step, *fate, reason.clone(), context, decision);
             }
         }
-        if decision.events.is_empty() && self.in_flight().next().is_none() {
-            self.skip_those_away(context, decision);
-        }
-        !decision.events.is_empty()
     }
 
     fn skip(&self, step: &Step, fate: StepFate, reason: String, context: &Context<'_>, decision: &mut Decision) {
@@ -167,18 +202,17 @@ impl Rollout {
     }
 
     /// When only instances on nodes that are away are left, their steps are left out after a grace time.
-    fn skip_those_away(&self, context: &Context<'_>, decision: &mut Decision) {
-        let pending: Vec<_> = self.current_steps().filter(|step| step.is_pending()).collect();
-        let away = |step: &&&Step| context.fleet.node(&step.node).is_none();
+    fn skip_those_away(&self, judged: &[Judged<'_>], context: &Context<'_>, decision: &mut Decision) {
+        let away = |step: &Step| context.fleet.node(&step.node).is_none();
         let anything_done = self.steps.iter().any(|step| !step.is_pending());
-        if !anything_done || pending.is_empty() || pending.iter().filter(away).count() < pending.len() {
+        if !anything_done || !judged.iter().all(|(step, _)| away(step)) {
             return;
         }
-        for step in pending {
+        for (step, _) in judged {
             let since = context.fleet.last_seen(&step.node).unwrap_or(context.settled_at);
             let patience = since + TimeDelta::from_std(context.unknown_after).unwrap_or(TimeDelta::MAX);
             if patience > context.now {
-                decision.wake(patience);
+                decision.wake(patience, context.now);
             } else {
                 let reason = format!("node {} is not connected", step.node);
                 self.skip(step, StepFate::Laggard, reason, context, decision);
@@ -191,168 +225,11 @@ impl Rollout {
         if self.current_steps().any(|step| step.is_pending() || step.is_in_flight()) {
             return false;
         }
-        if self.current_steps().all(Step::is_at_target) {
-            self.go(RolloutState::Completed, "", context, decision);
-        } else {
-            let behind = self.current_steps().filter(|step| !step.is_at_target());
-            let words: Vec<_> = behind
-                .map(|step| {
-                    let reason = step.reason.as_deref().unwrap_or("no reason given");
-                    format!("{} on {}: {reason}", step.container, step.node)
-                })
-                .collect();
-            self.go(RolloutState::CompletedWithLaggards, &words.join("; "), context, decision);
-        }
+        let behind: Vec<_> = self.current_steps().filter(|step| !step.is_at_target()).map(Step::words).collect();
+        let to = if behind.is_empty() { RolloutState::Completed } else { RolloutState::CompletedWithLaggards };
+        self.go(to, &behind.join("; "), context, decision);
         true
     }
-
-    fn order_next(&self, context: &Context<'_>, decision: &mut Decision) {
-        if self.spec.update.pre_pull {
-            decision.actions = self.prepulls(context);
-        }
-        self.wait_for_flight(context, decision);
-        let canary = !self.canary_is_good() && self.state != RolloutState::Rolling;
-        let mut ready = Vec::new();
-        let mut waits = Vec::new();
-        for step in self.current_steps().filter(|step| step.is_pending()) {
-            match self.obstacle(step, context) {
-                None => ready.push(step),
-                Some(Obstacle::Wait(reason)) if !waits.contains(&reason) => waits.push(reason),
-                Some(Obstacle::Wait(_) | Obstacle::Skip(..)) => {}
-            }
-        }
-        if self.state == RolloutState::Prepulling && !ready.is_empty() && !waits.iter().any(is_pulling) {
-            self.go(RolloutState::Waiting, "", context, decision);
-            return;
-        }
-        waits.into_iter().for_each(|wait| decision.wait(wait));
-        let gates = self.gates(canary, context, decision);
-        if self.state == RolloutState::Prepulling || !gates {
-            return;
-        }
-        let parallelism = if canary { 1 } else { self.spec.update.parallelism as usize };
-        if self.in_flight().count() >= parallelism {
-            return;
-        }
-        self.order_first_possible(&ready, parallelism, canary, context, decision);
-    }
-
-    /// Orders the first ready step that does not lower availability too far; else says who is missing.
-    fn order_first_possible(
-        &self,
-        ready: &[&Step],
-        parallelism: usize,
-        canary: bool,
-        context: &Context<'_>,
-        decision: &mut Decision,
-    ) {
-        let away = self.unavailable(context);
-        let possible = ready.iter().find(|step| {
-            let others = away.keys().filter(|(node, container)| (node, container) != (&step.node, &step.container));
-            others.count() < parallelism
-        });
-        if let Some(step) = possible {
-            if self.state == RolloutState::Waiting {
-                self.go(RolloutState::Canary, "", context, decision);
-            }
-            self.order(step, canary, context, decision);
-        } else if !ready.is_empty() {
-            for reason in away.into_values().filter(|reason| !decision.waiting_on.contains(reason)).collect::<Vec<_>>()
-            {
-                decision.wait(reason);
-            }
-        }
-    }
-
-    /// Everything that concerns the rollout as a whole: other apps, the pause between steps, a start of the coordinator, the
-    /// window, the progress deadline. Whether a step may start.
-    fn gates(&self, canary: bool, context: &Context<'_>, decision: &mut Decision) -> bool {
-        let before = decision.waiting_on.len();
-        let in_force = context.catalog.app(self.app());
-        if in_force.is_some_and(|app| !app.enabled) {
-            decision.wait(WaitingOn::Disabled);
-        }
-        for first in &self.spec.after {
-            if context.open.iter().any(|other| other.app() == first && !other.state.is_end()) {
-                decision.wait(WaitingOn::After { app: first.clone() });
-            }
-        }
-        if context.now < context.settled_at {
-            decision.wait(WaitingOn::Settling { until: context.settled_at });
-        }
-        if let Some(until) = self.delay_until().filter(|until| *until > context.now) {
-            decision.wait(WaitingOn::Delay { until });
-        }
-        match self.window(canary, context) {
-            Ok(opened) => self.check_progress(opened, context, decision),
-            Err(reason) => decision.wait(reason),
-        }
-        decision.waiting_on.len() == before && decision.events.is_empty()
-    }
-
-    fn delay_until(&self) -> Option<DateTime<Utc>> {
-        let last = self.steps.iter().filter(|step| step.started_at.is_some()).filter_map(|step| step.ended_at).max()?;
-        Some(last + TimeDelta::from_std(self.spec.update.delay).ok()?)
-    }
-
-    /// Pauses a rollout that may work, but has not finished a step for too long. Time outside the window does not count.
-    fn check_progress(&self, opened: Option<DateTime<Utc>>, context: &Context<'_>, decision: &mut Decision) {
-        let working = !matches!(self.state, RolloutState::Prepulling);
-        let since = opened.map_or(self.progress_at, |opened| opened.max(self.progress_at));
-        let deadline = since + TimeDelta::from_std(self.spec.update.progress_deadline).unwrap_or(TimeDelta::MAX);
-        if !working {
-            return;
-        }
-        if deadline <= context.now {
-            let limit = crate::duration::format(self.spec.update.progress_deadline);
-            self.go(RolloutState::Paused, &format!("no step ended within {limit}"), context, decision);
-        } else {
-            decision.wake(deadline);
-        }
-    }
-
-    pub(super) fn order(&self, step: &Step, canary: bool, context: &Context<'_>, decision: &mut Decision) {
-        let found = context.fleet.instance(self.app(), &step.node, &step.container);
-        let container_id = found.map_or_else(|| step.container_id.clone(), |instance| instance.container_id.clone());
-        decision.events.push(record(
-            context,
-            Event::StepOrdered {
-                rollout: self.id.clone(),
-                step: step.index,
-                generation: self.generation,
-                epoch: context.epoch,
-                container_id: container_id.clone(),
-                from: runs_now(step, context, self),
-                canary,
-            },
-        ));
-        let order = Box::new(self.step_order(step, container_id, canary, context));
-        decision.actions.push(Action::Order { node: step.node.clone(), order });
-    }
-
-    fn step_order(&self, step: &Step, container_id: ContainerId, canary: bool, context: &Context<'_>) -> StepOrder {
-        let update = &self.spec.update;
-        StepOrder {
-            key: StepKey { rollout: self.id.clone(), step: step.index, generation: self.generation },
-            epoch: context.epoch,
-            purpose: step.purpose,
-            app: self.app().clone(),
-            container: step.container.clone(),
-            container_id,
-            image: self.spec.image.clone(),
-            digest: step.to.clone(),
-            order: update.order,
-            health: self.spec.health.clone(),
-            healthy_deadline: update.healthy_deadline,
-            monitor: if canary { update.canary_monitor } else { update.monitor },
-            keep_images: update.keep_images,
-            start_within: START_WITHIN,
-        }
-    }
-}
-
-const fn is_pulling(reason: &WaitingOn) -> bool {
-    matches!(reason, WaitingOn::Image { failure: None, .. })
 }
 
 /// A fact that the machine itself decides.

@@ -8,25 +8,29 @@
 mod apply;
 mod command;
 mod decide;
+mod decision;
+mod order;
 mod pick;
 mod plan;
 mod retreat;
+mod steps;
 mod waiting;
+mod window;
 
 use std::fmt;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::Catalog;
-use crate::event::{Actor, Recorded};
-use crate::fleet::Fleet;
-use crate::ids::{AppName, ContainerId, Epoch, Generation, NodeName, RolloutId, SpecVersion, StepIndex};
+use crate::event::Actor;
+use crate::ids::{AppName, Generation, RolloutId, SpecVersion, StepIndex};
 use crate::image::Digest;
 use crate::spec::AppSpec;
-use crate::step::{Failure, Purpose, StepKey, StepOrder, StepPhase};
+use crate::step::{Purpose, StepKey};
 pub use command::{Command, Rejection, RejectionKind};
+pub use decision::{Action, Context, Decision};
 pub use plan::{Candidate, Skip, candidates, running_digest};
+pub use steps::{PlannedStep, Step, StepFate, StepState};
 pub use waiting::{WaitKind, WaitingOn};
 
 /// Where a rollout stands.
@@ -122,120 +126,6 @@ pub struct Overrides {
     pub quarantine: bool,
 }
 
-/// A step as it is planned.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlannedStep {
-    /// Where.
-    pub node: NodeName,
-    /// The container's name.
-    pub container: String,
-    /// Its id at planning.
-    pub container_id: ContainerId,
-    /// What it runs.
-    pub from: Option<Digest>,
-    /// What it shall run.
-    pub to: Digest,
-}
-
-/// What became of a step that was left out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StepFate {
-    /// Its instance runs the target anyway.
-    AtTarget,
-    /// Its instance stays as it is, behind the others.
-    Laggard,
-}
-
-/// Where a step stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StepState {
-    /// Not ordered yet.
-    Pending,
-    /// Ordered; its agent has not said anything yet.
-    Ordered,
-    /// What its agent said last.
-    At(StepPhase),
-    /// Its agent does not answer.
-    Unknown,
-    /// Left out.
-    Skipped(StepFate),
-}
-
-/// One step with everything known of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Step {
-    /// Its position; never reused.
-    pub index: StepIndex,
-    /// Update or rollback.
-    pub purpose: Purpose,
-    /// Where.
-    pub node: NodeName,
-    /// The container's name.
-    pub container: String,
-    /// The container to be replaced.
-    pub container_id: ContainerId,
-    /// The container that was made.
-    pub new_container_id: Option<ContainerId>,
-    /// What it ran.
-    pub from: Option<Digest>,
-    /// What it shall run.
-    pub to: Digest,
-    /// Whether it goes first, alone.
-    pub canary: bool,
-    /// Where it stands.
-    pub state: StepState,
-    /// The last phase that its agent reported, also while it is unknown.
-    pub phase: Option<StepPhase>,
-    /// The rollout's generation when it was last ordered.
-    pub generation: Generation,
-    /// Why it failed, was put off or left out.
-    pub reason: Option<String>,
-    /// What failed, with the container's last lines.
-    pub failure: Option<Failure>,
-    /// How long its instance did not serve.
-    pub downtime_ms: Option<u64>,
-    /// When it was last ordered.
-    pub started_at: Option<DateTime<Utc>>,
-    /// When it ended.
-    pub ended_at: Option<DateTime<Utc>>,
-    /// Not to be ordered before.
-    pub not_before: Option<DateTime<Utc>>,
-    /// How often it was put off.
-    pub put_off: u32,
-}
-
-impl Step {
-    /// Whether an agent may be at work on it.
-    #[must_use]
-    pub const fn is_in_flight(&self) -> bool {
-        match self.state {
-            StepState::Ordered | StepState::Unknown => true,
-            StepState::At(phase) => !phase.is_end(),
-            StepState::Pending | StepState::Skipped(_) => false,
-        }
-    }
-
-    /// Whether it still has to be done.
-    #[must_use]
-    pub const fn is_pending(&self) -> bool {
-        matches!(self.state, StepState::Pending)
-    }
-
-    /// Whether its instance runs what it shall run.
-    #[must_use]
-    pub const fn is_at_target(&self) -> bool {
-        matches!(self.state, StepState::At(StepPhase::Committed) | StepState::Skipped(StepFate::AtTarget))
-    }
-
-    /// Whether it failed in a way that counts against the failure budget.
-    #[must_use]
-    pub const fn has_failed(&self) -> bool {
-        matches!(self.state, StepState::At(StepPhase::RolledBack | StepPhase::Broken))
-    }
-}
-
 /// One rollout, folded from its events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rollout {
@@ -277,8 +167,6 @@ pub struct Rollout {
     pub progress_at: DateTime<Utc>,
     /// When it ended.
     pub ended_at: Option<DateTime<Utc>>,
-    /// Failed steps that a person has accepted by resuming.
-    pub failures_accepted: usize,
 }
 
 impl Rollout {
@@ -296,15 +184,14 @@ impl Rollout {
 
     /// Steps of the present direction.
     pub fn current_steps(&self) -> impl Iterator<Item = &Step> {
-        let retreat = self.is_retreat();
-        self.steps.iter().filter(move |step| !retreat || step.purpose == Purpose::Rollback)
+        let purpose = self.steps.last().map(|step| step.purpose);
+        self.steps.iter().filter(move |step| Some(step.purpose) == purpose)
     }
 
-    /// Whether updated instances go back, whatever pause it is in.
+    /// Whether updated instances go back, whatever pause or end it is in.
     #[must_use]
     pub fn is_retreat(&self) -> bool {
-        let going_back = |state| matches!(state, RolloutState::RollingBack | RolloutState::RolledBack);
-        going_back(self.state) || self.state == RolloutState::Paused && going_back(self.resume_to)
+        self.steps.last().is_some_and(|step| step.purpose != self.purpose)
     }
 
     /// Steps in flight.
@@ -312,86 +199,23 @@ impl Rollout {
         self.steps.iter().filter(|step| step.is_in_flight())
     }
 
-    /// Failed steps that nobody has accepted yet.
+    /// Failed steps of the present direction that nobody has accepted yet.
     #[must_use]
     pub fn failures(&self) -> usize {
-        let failed = self.steps.iter().filter(|step| step.purpose == self.purpose && step.has_failed()).count();
-        failed.saturating_sub(self.failures_accepted)
+        self.current_steps().filter(|step| step.has_failed() && !step.accepted).count()
     }
 
-    /// The key under which a step is ordered now.
+    /// Whether it has ended and no agent may be at work for it any more.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.state.is_end() && self.in_flight().next().is_none()
+    }
+
+    /// The key under which a step was last ordered.
     #[must_use]
     pub fn key(&self, step: &Step) -> StepKey {
         StepKey { rollout: self.id.clone(), step: step.index, generation: step.generation }
     }
-}
-
-/// What a decision is made on, apart from the rollout itself.
-#[derive(Debug, Clone, Copy)]
-pub struct Context<'a> {
-    /// The coordinator's clock.
-    pub now: DateTime<Utc>,
-    /// The coordinator's epoch.
-    pub epoch: Epoch,
-    /// Apps, releases and nodes.
-    pub catalog: &'a Catalog,
-    /// What agents report.
-    pub fleet: &'a Fleet,
-    /// Every rollout that has not ended, this one included.
-    pub open: &'a [&'a Rollout],
-    /// Until then agents may still be on their way back after a start of the coordinator.
-    pub settled_at: DateTime<Utc>,
-    /// After this long without an answer an unknown step is an alarm.
-    pub unknown_after: std::time::Duration,
-}
-
-/// What a decision says.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Decision {
-    /// Facts to store, in order. Nothing else may happen before they are stored.
-    pub events: Vec<Recorded>,
-    /// What follows from them. Each is idempotent.
-    pub actions: Vec<Action>,
-    /// Why nothing more happens now.
-    pub waiting_on: Vec<WaitingOn>,
-    /// When to look again, if nothing else happens before.
-    pub wake_at: Option<DateTime<Utc>>,
-}
-
-impl Decision {
-    /// Asks to be woken at an instant, unless it is woken earlier anyway.
-    pub fn wake(&mut self, at: DateTime<Utc>) {
-        self.wake_at = Some(self.wake_at.map_or(at, |known| known.min(at)));
-    }
-
-    /// Adds a reason to wait.
-    pub fn wait(&mut self, reason: WaitingOn) {
-        if let Some(until) = reason.until() {
-            self.wake(until);
-        }
-        self.waiting_on.push(reason);
-    }
-}
-
-/// What a shell does after the events are stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Tell a node to fetch an image.
-    Prepull {
-        /// The node.
-        node: NodeName,
-        /// The app's spec names the reference.
-        app: AppName,
-        /// The digest.
-        digest: Digest,
-    },
-    /// Tell a node to replace a container.
-    Order {
-        /// The node.
-        node: NodeName,
-        /// The whole order.
-        order: Box<StepOrder>,
-    },
 }
 
 #[cfg(test)]

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 
 use crate::catalog::{App, Availability};
 use crate::container::{Health, RunState};
 use crate::fleet::{ConnectedNode, NodeImage};
-use crate::ids::NodeName;
+use crate::ids::{ContainerId, NodeName, RolloutId};
+use crate::image::Digest;
 use crate::instance::InstanceView;
-use crate::quiet::{Closed, WindowState};
 use crate::rollout::plan::running_digest;
 use crate::rollout::waiting::OVERDUE_MARGIN;
 use crate::rollout::{Action, Context, Rollout, Step, StepFate, StepState, WaitingOn};
@@ -26,6 +26,27 @@ pub(super) enum Obstacle {
     Skip(StepFate, String),
 }
 
+/// What each node works on: found once for a decision, not once for each step.
+pub(super) struct Busy<'a> {
+    own: BTreeMap<&'a NodeName, &'a Step>,
+    others: BTreeMap<&'a NodeName, &'a RolloutId>,
+}
+
+impl<'a> Busy<'a> {
+    pub(super) fn of(rollout: &'a Rollout, context: &'a Context<'_>) -> Self {
+        let others = context.open.iter().filter(|other| other.id != rollout.id);
+        Self {
+            own: rollout.in_flight().map(|step| (&step.node, step)).collect(),
+            others: others.flat_map(|other| other.in_flight().map(|step| (&step.node, &other.id))).collect(),
+        }
+    }
+}
+
+/// Where a step's instance is.
+pub(super) fn place_of(step: &Step) -> Place {
+    (step.node.clone(), step.container.clone())
+}
+
 impl Rollout {
     /// Instances of the app that do not serve, and why; those in work by this rollout included.
     pub(super) fn unavailable(&self, context: &Context<'_>) -> BTreeMap<Place, WaitingOn> {
@@ -37,9 +58,35 @@ impl Rollout {
             }
         }
         for step in self.in_flight() {
-            away.insert((step.node.clone(), step.container.clone()), self.step_wait(step, context));
+            away.insert(place_of(step), self.step_wait(step, context));
         }
         away
+    }
+
+    /// Whether a step's instance is failing by itself, rather than starting, or stopped by somebody.
+    pub(super) fn is_failing(&self, step: &Step, context: &Context<'_>) -> bool {
+        let instance = context.fleet.instance(self.app(), &step.node, &step.container);
+        instance.is_some_and(|found| match (found.state, found.health) {
+            (RunState::Running, Health::Unhealthy) | (RunState::Restarting | RunState::Dead, _) => true,
+            (RunState::Running, Health::None | Health::Starting | Health::Healthy)
+            | (RunState::Created | RunState::Paused | RunState::Removing | RunState::Exited, _) => false,
+        })
+    }
+
+    /// The container that a step would replace, and what it runs.
+    pub(super) fn found(&self, step: &Step, context: &Context<'_>) -> (ContainerId, Option<Digest>) {
+        let app = context.catalog.app(self.app());
+        let instance = context.fleet.instance(self.app(), &step.node, &step.container);
+        let (Some(app), Some(instance)) = (app, instance) else {
+            return (step.container_id.clone(), step.from.clone());
+        };
+        match app.replaced(&step.node, instance) {
+            Some(replaced) => {
+                let id = replaced.new.clone().unwrap_or_else(|| step.container_id.clone());
+                (id, Some(replaced.digest.clone()))
+            }
+            None => (instance.container_id.clone(), running_digest(app, instance)),
+        }
     }
 
     /// Why one waits for a step in flight.
@@ -56,14 +103,20 @@ impl Rollout {
     }
 
     /// What keeps one pending step from being ordered, apart from the window and the other instances.
-    pub(super) fn obstacle(&self, step: &Step, context: &Context<'_>) -> Option<Obstacle> {
+    pub(super) fn obstacle(&self, step: &Step, busy: &Busy<'_>, context: &Context<'_>) -> Option<Obstacle> {
         let node = &step.node;
         let wait = |reason| Some(Obstacle::Wait(reason));
         let laggard = |reason: String| Some(Obstacle::Skip(StepFate::Laggard, reason));
-        match context.catalog.node(node).map(|known| known.availability) {
-            Some(Availability::Active) => {}
-            Some(Availability::Pause | Availability::Drain) => return laggard(format!("node {node} takes no part")),
-            None => return laggard(format!("node {node} is no longer in the fleet")),
+        let Some(known) = context.catalog.node(node) else {
+            return laggard(format!("node {node} is no longer in the fleet"));
+        };
+        match known.availability {
+            Availability::Active => {}
+            Availability::Pause | Availability::Drain => return laggard(format!("node {node} takes no part")),
+        }
+        let app = context.catalog.app(self.app())?;
+        if !app.spec.nodes.matches(&known.labels) {
+            return laggard(format!("the app no longer selects node {node}"));
         }
         let Some(connected) = context.fleet.node(node) else { return wait(WaitingOn::NodeDown { node: node.clone() }) };
         if let Some(error) = &connected.engine_error {
@@ -79,25 +132,24 @@ impl Rollout {
         let Some(instance) = context.fleet.instance(self.app(), node, &step.container) else {
             return laggard("the container is no longer there".into());
         };
-        if instance.runs(&step.to) {
-            return Some(Obstacle::Skip(StepFate::AtTarget, "it runs the target already".into()));
+        if let Some(skip) = unwanted(app, step, instance) {
+            return Some(skip);
         }
-        if instance.container_id != step.container_id && step.purpose == Purpose::Update {
-            return laggard("the container was replaced by someone else since the rollout was planned".into());
-        }
-        if let Some(reason) = &instance.refusal {
-            return laggard(format!("it cannot be replaced: {reason}"));
-        }
-        self.node_obstacle(step, connected, context)
+        self.node_obstacle(step, connected, busy, context)
     }
 
-    fn node_obstacle(&self, step: &Step, connected: &ConnectedNode, context: &Context<'_>) -> Option<Obstacle> {
+    fn node_obstacle(
+        &self,
+        step: &Step,
+        connected: &ConnectedNode,
+        busy: &Busy<'_>,
+        context: &Context<'_>,
+    ) -> Option<Obstacle> {
         let node = &step.node;
-        let busy = context.open.iter().find(|other| other.id != self.id && other.in_flight().any(|s| s.node == *node));
-        if let Some(other) = busy {
-            return Some(Obstacle::Wait(WaitingOn::NodeBusy { node: node.clone(), rollout: other.id.clone() }));
+        if let Some(rollout) = busy.others.get(node) {
+            return Some(Obstacle::Wait(WaitingOn::NodeBusy { node: node.clone(), rollout: (*rollout).clone() }));
         }
-        if let Some(own) = self.in_flight().find(|other| other.node == *node) {
+        if let Some(own) = busy.own.get(node) {
             return Some(Obstacle::Wait(self.step_wait(own, context)));
         }
         if !self.spec.update.pre_pull {
@@ -127,25 +179,29 @@ impl Rollout {
         let action = |(node, digest)| Action::Prepull { node, app: self.app().clone(), digest };
         wanted.into_keys().map(action).collect()
     }
+}
 
-    /// Whether a step may start now by the quiet hours in force, and why not.
-    pub(super) fn window(&self, canary: bool, context: &Context<'_>) -> Result<Option<DateTime<Utc>>, WaitingOn> {
-        let in_force = context.catalog.app(self.app()).map_or(&self.spec, |app| &app.spec);
-        if self.purpose == Purpose::Rollback || self.is_retreat() {
-            return Ok(None);
-        }
-        let Some(quiet) = &in_force.quiet_hours else {
-            return if self.overrides.now { Ok(None) } else { Err(WaitingOn::NoQuietHours) };
-        };
-        if self.overrides.now {
-            let frozen = matches!(quiet.at(context.now), WindowState::Closed { because: Closed::Frozen { .. }, .. });
-            if !frozen || self.overrides.freeze {
-                return Ok(None);
-            }
-        }
-        let open = quiet.may_start(context.now, self.spec.update.worst_case(canary)).map_err(WaitingOn::Window)?;
-        Ok(Some(open.starts))
+/// Why a step is not to be done to the instance that is there now.
+fn unwanted(app: &App, step: &Step, instance: &InstanceView) -> Option<Obstacle> {
+    let laggard = |reason: String| Some(Obstacle::Skip(StepFate::Laggard, reason));
+    let replaced = app.replaced(&step.node, instance);
+    let runs = |digest: &Digest| replaced.map_or_else(|| instance.runs(digest), |replaced| replaced.digest == *digest);
+    if runs(&step.to) {
+        return Some(Obstacle::Skip(StepFate::AtTarget, "it runs the target already".into()));
     }
+    let id = replaced.and_then(|replaced| replaced.new.as_ref()).unwrap_or(&instance.container_id);
+    let same = *id == step.container_id;
+    match step.purpose {
+        Purpose::Update if !same => {
+            return laggard("the container was replaced by someone else since the rollout was planned".into());
+        }
+        // Whatever container runs the digest that is gone back from goes back.
+        Purpose::Rollback if !same && !step.from.as_ref().is_some_and(runs) => {
+            return laggard("someone else has put something different there since".into());
+        }
+        Purpose::Update | Purpose::Rollback => {}
+    }
+    instance.refusal.as_ref().and_then(|reason| laggard(format!("it cannot be replaced: {reason}")))
 }
 
 fn unavailable_instance(context: &Context<'_>, app: &App, node: &NodeName, container: &str) -> Option<WaitingOn> {
@@ -182,11 +238,4 @@ fn describe(instance: &InstanceView) -> String {
         (RunState::Dead, _) => "dead",
     };
     word.to_owned()
-}
-
-/// What an instance runs now, for the order's record.
-pub(super) fn runs_now(step: &Step, context: &Context<'_>, rollout: &Rollout) -> Option<crate::image::Digest> {
-    let app = context.catalog.app(rollout.app())?;
-    let instance = context.fleet.instance(rollout.app(), &step.node, &step.container)?;
-    running_digest(app, instance)
 }

@@ -56,8 +56,9 @@ pub fn candidates(app: &App, catalog: &Catalog, fleet: &Fleet, to: &Digest, back
         if !app.spec.nodes.matches(&known.labels) {
             continue;
         }
-        let skipped = skip(app, known.availability, instance, to, backwards);
-        found.push((!is_canary(&known.labels), Candidate { step: planned(app, node, instance, to), skipped }));
+        let step = planned(app, node, instance, to);
+        let skipped = skip(app, known.availability, instance, &step, backwards);
+        found.push((!is_canary(&known.labels), Candidate { step, skipped }));
     }
     found.sort_by(|(a_late, a), (b_late, b)| {
         (a_late, &a.step.node, &a.step.container).cmp(&(b_late, &b.step.node, &b.step.container))
@@ -70,11 +71,13 @@ fn is_canary(labels: &Labels) -> bool {
 }
 
 fn planned(app: &App, node: &NodeName, instance: &InstanceView, to: &Digest) -> PlannedStep {
+    let replaced = app.replaced(node, instance);
+    let new = replaced.and_then(|replaced| replaced.new.clone());
     PlannedStep {
         node: node.clone(),
         container: instance.container.clone(),
-        container_id: instance.container_id.clone(),
-        from: running_digest(app, instance),
+        container_id: new.unwrap_or_else(|| instance.container_id.clone()),
+        from: replaced.map_or_else(|| running_digest(app, instance), |replaced| Some(replaced.digest.clone())),
         to: to.clone(),
     }
 }
@@ -85,16 +88,23 @@ pub fn running_digest(app: &App, instance: &InstanceView) -> Option<Digest> {
     instance.digests.iter().max_by_key(|digest| app.age_rank(digest)).cloned()
 }
 
-fn skip(app: &App, availability: Availability, instance: &InstanceView, to: &Digest, backwards: bool) -> Option<Skip> {
-    if instance.runs(to) {
+fn skip(
+    app: &App,
+    availability: Availability,
+    instance: &InstanceView,
+    step: &PlannedStep,
+    back: bool,
+) -> Option<Skip> {
+    let replaced = app.replaced(&step.node, instance);
+    if replaced.map_or_else(|| instance.runs(&step.to), |replaced| replaced.digest == step.to) {
         return Some(Skip::AtTarget);
     }
     match availability {
         Availability::Active => {}
         Availability::Pause | Availability::Drain => return Some(Skip::NodeAway(availability)),
     }
-    let rank = running_digest(app, instance).and_then(|digest| app.age_rank(&digest));
-    if !backwards && rank > app.age_rank(to) {
+    let rank = step.from.as_ref().and_then(|digest| app.age_rank(digest));
+    if !back && rank > app.age_rank(&step.to) {
         return Some(Skip::Newer);
     }
     instance.refusal.clone().map(Skip::Refused)

@@ -6,9 +6,9 @@ use crate::catalog::App;
 use crate::event::Event;
 use crate::image::Digest;
 use crate::rollout::decide::record;
-use crate::rollout::pick::Obstacle;
+use crate::rollout::order::sorted;
 use crate::rollout::{Context, Decision, PlannedStep, Rollout, RolloutState, Step, StepState};
-use crate::step::{Purpose, StepPhase};
+use crate::step::StepPhase;
 
 impl Rollout {
     /// Plans the way back for each committed step, in reverse order. Without a known-good digest it pauses instead.
@@ -37,7 +37,7 @@ impl Rollout {
         self.go(RolloutState::RollingBack, reason, context, decision);
     }
 
-    /// What the instance ran before, if that is known-good; else the newest known-good digest of the app.
+    /// What the instance ran before, if that is known-good; else the newest known-good digest before the target.
     fn way_back(&self, step: &Step, app: Option<&App>) -> Option<Digest> {
         let app = app?;
         let good = |digest: &Digest| {
@@ -49,38 +49,41 @@ impl Rollout {
 
     /// One step back after the other.
     pub(super) fn retreat(&self, context: &Context<'_>, decision: &mut Decision) {
-        let back = || self.steps.iter().filter(|step| step.purpose == Purpose::Rollback);
-        if back().filter(|step| step.has_failed()).count() > self.retreat_failures_accepted() {
-            let reason = "the rollback failed on a node; a person must look";
-            self.go(RolloutState::Paused, reason, context, decision);
+        if self.failures() > 0 {
+            let reason = format!("the way back has failed, a person must look: {}", self.failure_words());
+            self.go(RolloutState::Paused, &reason, context, decision);
             return;
         }
-        decision.actions = self.prepulls(context);
-        self.wait_for_flight(context, decision);
-        for step in back().filter(|step| step.is_pending()) {
-            match self.obstacle(step, context) {
-                Some(Obstacle::Skip(fate, reason)) => {
-                    let event = Event::StepSkipped { rollout: self.id.clone(), step: step.index, fate, reason };
-                    decision.events.push(record(context, event));
-                    return;
-                }
-                Some(Obstacle::Wait(reason)) => decision.wait(reason),
-                None if self.in_flight().count() < self.spec.update.parallelism as usize => {
-                    self.order(step, false, context, decision);
-                    return;
-                }
-                None => {}
-            }
+        if let Some((digest, denial)) = self.denial(Step::is_pending, context) {
+            let reason = format!("{}, to which it goes back, may not be started: {denial}", digest.short());
+            self.go(RolloutState::Paused, &reason, context, decision);
+            return;
         }
-        if !back().any(|step| step.is_pending() || step.is_in_flight()) {
-            self.go(RolloutState::RolledBack, &self.state_reason, context, decision);
+        let judged = self.judged(context);
+        self.skip_hopeless(&judged, context, decision);
+        if !decision.events.is_empty() {
+            return;
+        }
+        if !self.current_steps().any(|step| step.is_pending() || step.is_in_flight()) {
+            self.go(RolloutState::RolledBack, &self.retreat_words(), context, decision);
+            return;
+        }
+        if self.spec.update.pre_pull {
+            decision.actions = self.prepulls(context);
+        }
+        self.wait_for_flight(context, decision);
+        let (ready, waits) = sorted(judged);
+        decision.wait_for_all(waits, context.now);
+        if !self.settle(context, decision) {
+            self.order_first_possible(&ready, self.parallelism(), false, context, decision);
         }
     }
 
-    /// Failed steps back that a person has seen: those of before the last resume.
-    fn retreat_failures_accepted(&self) -> usize {
-        let failed_back = |step: &&Step| step.purpose == Purpose::Rollback && step.has_failed();
-        self.steps.iter().filter(failed_back).filter(|step| step.ended_at <= Some(self.progress_at)).count()
-            * usize::from(self.resume_to == RolloutState::RollingBack)
+    /// Why it went back, and what did not come along.
+    fn retreat_words(&self) -> String {
+        let failed = self.steps.iter().filter(|step| step.purpose == self.purpose && step.has_failed());
+        let behind = self.current_steps().filter(|step| !step.is_at_target());
+        let words = failed.map(|step| format!("failed: {}", step.words()));
+        words.chain(behind.map(|step| format!("not back: {}", step.words()))).collect::<Vec<_>>().join("; ")
     }
 }

@@ -89,7 +89,7 @@ pub enum WaitingOn {
     Disabled,
     /// The app is followed, but only a person starts its rollouts.
     ManualMode,
-    /// A rollout to this digest ended without it; only a person starts it again.
+    /// A rollout to this digest ended without it, or one went back from it; only a person starts it again.
     GivenUp {
         /// The digest.
         digest: Digest,
@@ -210,6 +210,33 @@ impl WaitingOn {
         }
     }
 
+    /// What it is about, where it is about one place: two reasons about the same say the same.
+    pub(super) fn place(&self) -> Option<(WaitKind, &NodeName, Option<&str>)> {
+        let (node, container) = match self {
+            Self::NodeDown { node } | Self::EngineDown { node, .. } => (node, Some("")),
+            Self::NodeBusy { node, .. } | Self::Image { node, .. } => (node, None),
+            Self::Step { node, container, .. }
+            | Self::Unknown { node, container, .. }
+            | Self::Unavailable { node, container, .. }
+            | Self::PutOff { node, container, .. }
+            | Self::Refused { node, container, .. } => (node, Some(container.as_str())),
+            Self::Window(_)
+            | Self::NoQuietHours
+            | Self::Gate { .. }
+            | Self::NoRelease
+            | Self::Registry { .. }
+            | Self::Paused { .. }
+            | Self::Promotion
+            | Self::Disabled
+            | Self::ManualMode
+            | Self::GivenUp { .. }
+            | Self::Delay { .. }
+            | Self::Settling { .. }
+            | Self::After { .. } => return None,
+        };
+        Some((self.kind(), node, container))
+    }
+
     /// The instant that ends it, where time alone does.
     #[must_use]
     pub fn until(&self) -> Option<DateTime<Utc>> {
@@ -263,7 +290,7 @@ impl fmt::Display for WaitingOn {
             Self::Disabled => write!(f, "the app is disabled"),
             Self::ManualMode => write!(f, "the app's mode is manual; `rollout start` starts it"),
             Self::GivenUp { digest, rollout } => {
-                write!(f, "rollout {rollout} to {} ended without it; `rollout start` starts it again", digest.short())
+                write!(f, "rollout {rollout} ended without {}; `rollout start` starts it again", digest.short())
             }
             Self::Image { node, failure: None } => write!(f, "{node} fetches the image"),
             Self::Image { node, failure: Some((error, _)) } => write!(f, "{node} cannot fetch the image: {error}"),
