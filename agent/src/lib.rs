@@ -1,7 +1,14 @@
 //! The Nightshift agent: what runs on each Docker host.
 
+pub mod backoff;
 pub mod config;
+pub mod dial;
 pub mod engine;
+pub mod files;
+pub mod identity;
+pub mod inventory;
 pub mod journal;
 pub mod prober;
+pub mod reason;
+pub mod session;
 pub mod worker;

@@ -1,0 +1,160 @@
+//! One look at the engine: every container, those that belong to an app in detail.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use nightshift_core::container::ContainerView;
+use nightshift_core::image::{Digest, Repository, repository_of};
+use nightshift_core::instance::{InstanceView, WatchedApp};
+use nightshift_core::labels::Labels;
+use nightshift_core::recreate::{self, ApiVersion};
+use nightshift_core::replace::is_in_replacement;
+use nightshift_core::spec::InstanceSelector;
+use serde_json::Value;
+
+use crate::engine::{ContainerSummary, Engine, Error, Result};
+
+/// Looks, and remembers images between looks that follow each other closely.
+#[derive(Debug)]
+pub(super) struct Look {
+    pub(super) engine: Arc<dyn Engine>,
+    api_version: ApiVersion,
+    images: BTreeMap<String, Option<Arc<Value>>>,
+}
+
+impl Look {
+    pub(super) const fn new(engine: Arc<dyn Engine>, api_version: ApiVersion) -> Self {
+        Self { engine, api_version, images: BTreeMap::new() }
+    }
+
+    /// Forgets images: an image never changes, but the names under which an engine knows it do.
+    pub(super) fn forget(&mut self) {
+        self.images.clear();
+    }
+
+    /// Every instance of these apps, by app and name.
+    pub(super) async fn at(&mut self, apps: &[WatchedApp]) -> Result<Vec<InstanceView>> {
+        let mut instances = Vec::new();
+        for summary in self.engine.list().await? {
+            if !is_in_replacement(&summary.name) && apps.iter().any(|app| may_match(app, &summary)) {
+                self.add(apps, &summary, &mut instances).await?;
+            }
+        }
+        instances.sort_by(|a, b| (&a.app, &a.container).cmp(&(&b.app, &b.container)));
+        Ok(instances)
+    }
+
+    async fn add(
+        &mut self,
+        apps: &[WatchedApp],
+        summary: &ContainerSummary,
+        instances: &mut Vec<InstanceView>,
+    ) -> Result<()> {
+        let inspect = match self.engine.inspect(&summary.id.0).await {
+            Ok(inspect) => inspect,
+            // It went away since the list was made.
+            Err(Error::NotFound { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let malformed = |error: nightshift_core::container::Malformed| Error::Malformed {
+            call: "inspect",
+            reason: format!("container `{}`: {error}", summary.name),
+        };
+        let view = ContainerView::from_inspect(&inspect).map_err(malformed)?;
+        if is_in_replacement(&view.name) {
+            return Ok(());
+        }
+        let matching =
+            |app: &&WatchedApp| app.instances.matches(&view.name, &view.labels, &view.image, &app.repository);
+        let owners: Vec<&WatchedApp> = apps.iter().filter(matching).collect();
+        if owners.is_empty() {
+            return Ok(());
+        }
+        let image = self.image(&view.image_id).await?;
+        let refusal = refusal(&owners, &inspect, image.as_deref(), &view, self.api_version);
+        for app in owners {
+            instances.push(InstanceView {
+                app: app.name.clone(),
+                container_id: view.id.clone(),
+                container: view.name.clone(),
+                image: view.image.clone(),
+                image_id: view.image_id.clone(),
+                digests: image.as_deref().map(|image| digests(image, &app.repository)).unwrap_or_default(),
+                state: view.state,
+                health: view.health,
+                refusal: refusal.clone(),
+                image_created: image.as_deref().and_then(created),
+            });
+        }
+        Ok(())
+    }
+
+    /// An image's inspect; `None` when the engine no longer has it.
+    async fn image(&mut self, id: &str) -> Result<Option<Arc<Value>>> {
+        if let Some(known) = self.images.get(id) {
+            return Ok(known.clone());
+        }
+        let image = match self.engine.inspect_image(id).await {
+            Ok(image) => Some(Arc::new(image)),
+            Err(Error::NotFound { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        self.images.insert(id.to_owned(), image.clone());
+        Ok(image)
+    }
+}
+
+/// Whether a container of the list can be an instance. Where its tag stands for another image by now, the list shows an
+/// id in place of the name: only the inspect tells.
+fn may_match(app: &WatchedApp, summary: &ContainerSummary) -> bool {
+    let nameless = repository_of(&summary.image).is_err() || summary.image == summary.image_id;
+    (app.instances == InstanceSelector::Image && nameless)
+        || app.instances.matches(&summary.name, &summary.labels, &summary.image, &app.repository)
+}
+
+/// Why the container could not be replaced, if so: the plan of its re-creation on its own image is refused.
+fn refusal(
+    owners: &[&WatchedApp],
+    inspect: &Value,
+    image: Option<&Value>,
+    view: &ContainerView,
+    api_version: ApiVersion,
+) -> Option<String> {
+    if let [first, second, ..] = owners {
+        return Some(format!("it is an instance of two apps, `{}` and `{}`", first.name, second.name));
+    }
+    let Some(image) = image else {
+        return Some(format!("the engine no longer has its image `{}`", view.image_id));
+    };
+    let input = recreate::Input {
+        container: inspect,
+        old_image: image,
+        new_image: image,
+        image_name: &view.image,
+        new_image_id: &view.image_id,
+        api_version,
+        temporary_name: &view.name,
+        labels: &Labels::new(),
+        resolve: &BTreeMap::new(),
+    };
+    recreate::plan(&input).err().map(|refusal| refusal.to_string())
+}
+
+/// The digests of an image in this repository, sorted.
+fn digests(image: &Value, repository: &Repository) -> Vec<Digest> {
+    let references = image["RepoDigests"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let here = |reference: &str| repository_of(reference).as_ref() == Ok(repository);
+    let digest = |reference: &str| reference.split_once('@').and_then(|(_, digest)| digest.parse().ok());
+    let references = references.iter().filter_map(Value::as_str).filter(|reference| here(reference));
+    let mut digests: Vec<Digest> = references.filter_map(digest).collect();
+    digests.sort();
+    digests.dedup();
+    digests
+}
+
+/// When an image was built; year 1 is the engine's word for not known.
+fn created(image: &Value) -> Option<DateTime<Utc>> {
+    let text = image["Created"].as_str().filter(|text| !text.starts_with("0001-"))?;
+    DateTime::parse_from_rfc3339(text).ok().map(|instant| instant.with_timezone(&Utc))
+}

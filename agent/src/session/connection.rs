@@ -1,0 +1,310 @@
+//! One connection: Hello and Welcome, then messages both ways until it ends.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use nightshift_core::ids::Epoch;
+use nightshift_core::instance::Prepull;
+use nightshift_core::step::{StepKey, StepOrder};
+use nightshift_proto::pb::agent_service_client::AgentServiceClient;
+use nightshift_proto::{convert, pb};
+use pb::agent_message::Body as Ours;
+use pb::coordinator_message::Body as Theirs;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, interval_at, sleep_until, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::Streaming;
+use tracing::{debug, info, warn};
+
+use super::outbox::Next;
+use super::{Lost, Session};
+use crate::dial::{self, Ending, Server};
+use crate::inventory::Found;
+
+/// How long the coordinator may take to say Welcome: at its start it loads every rollout first.
+const WELCOME_DEADLINE: Duration = Duration::from_secs(15);
+/// How long a message may wait for the connection to take it.
+const SEND_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a goodbye may take: shutdown must not hang on a dead line.
+const GOODBYE_DEADLINE: Duration = Duration::from_secs(2);
+/// Messages between us and the connection: a few, so that a slow line is felt here and not in memory.
+const QUEUE: usize = 8;
+/// What a heartbeat interval may be: shorter is noise, longer is no sign of life.
+const HEARTBEAT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(120));
+/// A heartbeat that is not answered within so many intervals means that nobody is there.
+const SILENT_AFTER_INTERVALS: u32 = 3;
+/// Clocks further apart than this make freshness and certificates unreliable.
+const SKEW_LIMIT: TimeDelta = TimeDelta::seconds(5);
+
+/// A stream on which Hello and Welcome were said.
+pub(super) struct Connection {
+    server: Server,
+    ending: Ending,
+    to_wire: mpsc::Sender<pb::AgentMessage>,
+    from_wire: Streaming<pb::CoordinatorMessage>,
+    epoch: Epoch,
+    heartbeat: Duration,
+    /// When the heartbeat that is not yet answered was sent.
+    unanswered: Option<Instant>,
+    skewed: bool,
+}
+
+impl Connection {
+    /// Dials and says Hello; ends with the Welcome obeyed.
+    pub(super) async fn open(session: &Session) -> Result<Self, Lost> {
+        let server = session.server.clone();
+        let identity = session.membership.current();
+        if identity.not_after() < Utc::now() {
+            return Err(Lost::Expired(identity.not_after()));
+        }
+        let config = identity.client_config().map_err(Lost::Authority)?;
+        let (channel, ending) = dial::connect(&server, config).await?;
+        let (to_wire, outgoing) = mpsc::channel(QUEUE);
+        let hello = Ours::Hello(hello(session).await);
+        to_wire.try_send(pb::AgentMessage { body: Some(hello) }).expect("the queue is empty");
+        let silent = |_| Lost::Silent(server.clone());
+        let refused = |status| Lost::by(&server, &status, &ending);
+        let mut client = AgentServiceClient::new(channel);
+        let call = timeout(WELCOME_DEADLINE, client.session(ReceiverStream::new(outgoing))).await.map_err(silent)?;
+        let mut from_wire = call.map_err(refused)?.into_inner();
+        let first = timeout(WELCOME_DEADLINE, from_wire.message()).await.map_err(silent)?.map_err(refused)?;
+        let welcome = match first.and_then(|message| message.body) {
+            Some(Theirs::Welcome(welcome)) => welcome,
+            Some(Theirs::Goodbye(goodbye)) => return Err(Lost::Goodbye { server, reason: goodbye.reason }),
+            Some(
+                Theirs::Watch(_) | Theirs::Prepull(_) | Theirs::Step(_) | Theirs::Acknowledge(_) | Theirs::Heartbeat(_),
+            )
+            | None => {
+                let reason = "its first message is no Welcome".to_owned();
+                return Err(Lost::Malformed { server, reason });
+            }
+        };
+        Self::welcomed(session, welcome, ending, (to_wire, from_wire))
+    }
+
+    fn welcomed(
+        session: &Session,
+        welcome: pb::Welcome,
+        ending: Ending,
+        (to_wire, from_wire): (mpsc::Sender<pb::AgentMessage>, Streaming<pb::CoordinatorMessage>),
+    ) -> Result<Self, Lost> {
+        let server = session.server.clone();
+        let malformed = |error: convert::Error| Lost::Malformed { server: server.clone(), reason: error.to_string() };
+        let heartbeat =
+            convert::duration("welcome.heartbeat_interval", welcome.heartbeat_interval).map_err(malformed)?;
+        let now = convert::timestamp("welcome.now", welcome.now).map_err(malformed)?;
+        let epoch = Epoch(welcome.epoch);
+        session.epochs.obey(epoch).map_err(|source| Lost::Epoch { server: server.clone(), source })?;
+        session.outbox.rewind();
+        info!(%server, %epoch, "session with the coordinator is up");
+        let heartbeat = heartbeat.clamp(HEARTBEAT.0, HEARTBEAT.1);
+        let mut connection =
+            Self { server, ending, to_wire, from_wire, epoch, heartbeat, unanswered: None, skewed: false };
+        connection.judge_clock(now, TimeDelta::zero());
+        Ok(connection)
+    }
+
+    /// Passes messages until the connection ends. `None` after a goodbye at shutdown.
+    pub(super) async fn talk(&mut self, session: &mut Session, shutdown: &CancellationToken) -> Option<Lost> {
+        let mut heartbeat = interval_at(Instant::now() + self.heartbeat, self.heartbeat);
+        let mut watch = session.inventory.silent();
+        loop {
+            let wake = match self.flush(session).await {
+                Ok(wake) => wake,
+                Err(lost) => return Some(lost),
+            };
+            let outcome = tokio::select! {
+                () = shutdown.cancelled() => {
+                    self.goodbye().await;
+                    return None;
+                }
+                message = self.from_wire.message() => match message {
+                    Ok(Some(message)) => self.take(session, message, &mut watch).await,
+                    Ok(None) => Err(self.broken("it closed the stream")),
+                    Err(status) => Err(Lost::by(&self.server, &status, &self.ending)),
+                },
+                found = session.inventory.found(watch) => self.send(Ours::Inventory(inventory(&found))).await,
+                () = session.outbox.changed() => Ok(()),
+                () = until(wake) => Ok(()),
+                _ = heartbeat.tick() => self.beat(session).await,
+            };
+            if let Err(lost) = outcome {
+                return Some(lost);
+            }
+        }
+    }
+
+    /// Sends everything that is due, and says when the next thing will be.
+    async fn flush(&self, session: &Session) -> Result<Option<Instant>, Lost> {
+        loop {
+            match session.outbox.next(Instant::now()) {
+                Next::Send(body) => self.send(*body).await?,
+                Next::At(wake) => return Ok(Some(wake)),
+                Next::Nothing => return Ok(None),
+            }
+        }
+    }
+
+    async fn send(&self, body: Ours) -> Result<(), Lost> {
+        let message = pb::AgentMessage { body: Some(body) };
+        match self.to_wire.send_timeout(message, SEND_DEADLINE).await {
+            Ok(()) => Ok(()),
+            Err(mpsc::error::SendTimeoutError::Timeout(_)) => Err(Lost::Silent(self.server.clone())),
+            Err(mpsc::error::SendTimeoutError::Closed(_)) => Err(self.broken("it no longer takes messages")),
+        }
+    }
+
+    async fn beat(&mut self, session: &Session) -> Result<(), Lost> {
+        if let Some(since) = self.unanswered {
+            return if since.elapsed() > self.heartbeat * SILENT_AFTER_INTERVALS {
+                Err(Lost::Silent(self.server.clone()))
+            } else {
+                Ok(())
+            };
+        }
+        session.outbox.heartbeat_sent();
+        self.unanswered = Some(Instant::now());
+        self.send(Ours::Heartbeat(pb::Heartbeat { now: Some(convert::from_timestamp(Utc::now())) })).await
+    }
+
+    /// Acts on one message. One that cannot be used is said and left out: the stream goes on.
+    async fn take(
+        &mut self,
+        session: &mut Session,
+        message: pb::CoordinatorMessage,
+        watch: &mut u64,
+    ) -> Result<(), Lost> {
+        let outcome = match message.body {
+            Some(Theirs::Watch(message)) => {
+                let revision = message.revision;
+                message.into_apps().map(|apps| *watch = session.inventory.ask(apps, revision))
+            }
+            Some(Theirs::Prepull(message)) => self.prepull(session, message).await,
+            Some(Theirs::Step(message)) => self.order(session, message).await,
+            Some(Theirs::Acknowledge(message)) => acknowledge(session, message).await,
+            Some(Theirs::Heartbeat(reply)) => self.answered(session, reply),
+            Some(Theirs::Goodbye(goodbye)) => {
+                return Err(Lost::Goodbye { server: self.server.clone(), reason: goodbye.reason });
+            }
+            Some(Theirs::Welcome(_)) => {
+                return Err(Lost::Malformed { server: self.server.clone(), reason: "it said Welcome twice".into() });
+            }
+            None => {
+                debug!("the coordinator sent a message of a kind that this version does not know");
+                Ok(())
+            }
+        };
+        if let Err(error) = outcome {
+            warn!(%error, "a message of the coordinator cannot be used");
+        }
+        Ok(())
+    }
+
+    async fn prepull(&self, session: &Session, message: pb::Prepull) -> Result<(), convert::Error> {
+        let prepull = Prepull::try_from(message)?;
+        if self.is_current(prepull.epoch) {
+            session.work.prepull(prepull).await;
+        }
+        Ok(())
+    }
+
+    async fn order(&self, session: &Session, message: pb::StepOrder) -> Result<(), convert::Error> {
+        let order = StepOrder::try_from(message)?;
+        if self.is_current(order.epoch) {
+            info!(rollout = %order.key.rollout, step = %order.key.step, app = %order.app, "step ordered");
+            session.work.order(order).await;
+        }
+        Ok(())
+    }
+
+    /// Whether an instruction comes from the coordinator that said Welcome.
+    fn is_current(&self, epoch: Epoch) -> bool {
+        if epoch != self.epoch {
+            warn!(%epoch, current = %self.epoch, "instruction of another epoch refused");
+        }
+        epoch == self.epoch
+    }
+
+    fn answered(&mut self, session: &Session, reply: pb::HeartbeatReply) -> Result<(), convert::Error> {
+        if let Some(since) = self.unanswered.take() {
+            session.outbox.heartbeat_answered();
+            let now = convert::timestamp("heartbeat.now", reply.now)?;
+            self.judge_clock(now, TimeDelta::from_std(since.elapsed() / 2).unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// Compares clocks; `underway` is the time that the coordinator's needed to get here.
+    fn judge_clock(&mut self, theirs: DateTime<Utc>, underway: TimeDelta) {
+        let skew = Utc::now() - theirs - underway;
+        let skewed = skew.abs() > SKEW_LIMIT;
+        let (skew_ms, changed) = (skew.num_milliseconds(), skewed != self.skewed);
+        self.skewed = skewed;
+        match (changed, skewed) {
+            (true, true) => {
+                warn!(skew_ms, "this node's clock differs from the coordinator's; check time synchronisation")
+            }
+            (true, false) => info!(skew_ms, "this node's clock agrees with the coordinator's again"),
+            (false, true | false) => {}
+        }
+    }
+
+    /// Says goodbye and waits until the coordinator has ended the stream: then it has arrived.
+    async fn goodbye(&mut self) {
+        let reason = "the agent is shutting down".to_owned();
+        if self.send(Ours::Goodbye(pb::Goodbye { reason })).await.is_err() {
+            return;
+        }
+        // With the sender the request stream ends.
+        self.to_wire = mpsc::channel(1).0;
+        let ended = async { while let Ok(Some(_)) = self.from_wire.message().await {} };
+        if timeout(GOODBYE_DEADLINE, ended).await.is_err() {
+            debug!("the coordinator did not end the stream after the goodbye");
+        }
+    }
+
+    fn broken(&self, reason: &str) -> Lost {
+        Lost::Broken { server: self.server.clone(), reason: reason.to_owned() }
+    }
+}
+
+async fn hello(session: &Session) -> pb::Hello {
+    let facts = session.facts.clone();
+    pb::Hello {
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        engine_name: facts.engine_name,
+        engine_version: facts.engine_version,
+        engine_api_version: facts.engine_api_version,
+        os: facts.os,
+        architecture: facts.architecture,
+        labels: facts.labels,
+        now: Some(convert::from_timestamp(Utc::now())),
+        steps: session.work.steps().await.iter().map(Into::into).collect(),
+        epoch: session.epochs.seen().0,
+    }
+}
+
+async fn acknowledge(session: &Session, message: pb::Acknowledge) -> Result<(), convert::Error> {
+    session.outbox.acknowledge(message.sequence);
+    let keys: Result<Vec<StepKey>, _> = message.forget.into_iter().map(StepKey::try_from).collect();
+    let keys = keys?;
+    if !keys.is_empty() {
+        session.work.forget(keys).await;
+    }
+    Ok(())
+}
+
+fn inventory(found: &Found) -> pb::Inventory {
+    match &found.instances {
+        Ok(instances) => pb::Inventory::of(instances, found.revision),
+        Err(error) => pb::Inventory::of_silence(error, found.revision),
+    }
+}
+
+async fn until(wake: Option<Instant>) {
+    match wake {
+        Some(wake) => sleep_until(wake).await,
+        None => std::future::pending().await,
+    }
+}
