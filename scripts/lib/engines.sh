@@ -27,6 +27,9 @@ ENGINES_REGISTRY_SECONDS=20
 # A socket's path has at most 107 bytes, and `/engine-9/run/containerd/containerd-debug.sock` is the longest below DIR.
 ENGINES_DIR_LIMIT_BYTES=60
 
+# Debian keeps some of the programs where only root looks.
+PATH=$PATH:/usr/sbin:/sbin
+
 engines_say() { printf 'engines: %s\n' "$*" >&2; }
 
 # What is needed, as `command package` (a path instead of a command is a file).
@@ -65,8 +68,6 @@ engines_missing() {
 }
 
 engines_tools() {
-    # Debian keeps some of them where only root looks.
-    PATH=$PATH:/usr/sbin:/sbin
     local missing log
     missing=$(engines_missing)
     if [ "$(id -u)" != 0 ]; then
