@@ -249,7 +249,7 @@ engine_sweep() { # DIR K
     awk -v home="$home/" 'index($5, home) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r point; do
         umount -l "$point" 2>/dev/null || true
     done
-    find /sys/fs/cgroup -depth -type d -path "/sys/fs/cgroup*/$name*" -exec rmdir {} + 2>/dev/null || true
+    find /sys/fs/cgroup -depth -type d \( -path "*/$name" -o -path "*/$name/*" \) -exec rmdir {} + 2>/dev/null || true
     if [ -e "/var/run/netns/$name" ]; then
         ip netns del "$name" || engines_say "network namespace $name stays"
     fi
