@@ -367,11 +367,34 @@ async fn a_password_does_not_follow_a_redirect_to_another_server() {
 }
 
 #[tokio::test]
+async fn a_registry_behind_tls_is_trusted_by_the_authority_that_is_named_for_it() {
+    support::install_tls();
+    let directory = tempfile::tempdir().unwrap();
+    let own = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let stranger = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let (good, bad) = (directory.path().join("good.pem"), directory.path().join("bad.pem"));
+    std::fs::write(&good, own.cert.pem()).unwrap();
+    std::fs::write(&bad, stranger.cert.pem()).unwrap();
+    let Some(process) = RegistryProcess::start_tls(&own.cert.pem(), &own.signing_key.serialize_pem()).await else {
+        return;
+    };
+    let host = process.host();
+    let head = async |file: &PathBuf| {
+        let ca_files = BTreeMap::from([(host.clone(), file.clone())]);
+        client(Options { ca_files, ..Options::default() }).head(&image(&host, "web")).await
+    };
+    // It answers: there is no such image.
+    assert_eq!(head(&good).await, Err(Error::NotFound { reference: format!("{host}/web:latest") }));
+    let error = head(&bad).await.unwrap_err();
+    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+}
+
+#[tokio::test]
 async fn a_file_of_authorities_that_cannot_be_used_is_refused_at_the_start() {
     support::install_tls();
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("ca.pem");
-    let options = Options { ca_file: Some(file.clone()), ..Options::default() };
+    let options = Options { ca_files: BTreeMap::from([("r.example".into(), file.clone())]), ..Options::default() };
     assert!(matches!(Registry::new(options.clone()), Err(SetupError::CaFile { .. })));
     std::fs::write(&file, "no certificate").unwrap();
     assert!(matches!(Registry::new(options), Err(SetupError::NoCertificates(_))));

@@ -69,15 +69,16 @@ impl Registry {
     pub(super) async fn ask(&self, repository: &Repository, method: Method, path: &str) -> Result<Answer, Error> {
         let url = self.url(repository, path)?;
         let known = self.authorizations.get(repository);
-        let fail = |failure| failed(repository.registry(), failure);
-        let mut answer = self.http.get(method.clone(), &url, known.as_ref()).await.map_err(fail)?;
+        let registry = repository.registry();
+        let fail = |failure| failed(registry, failure);
+        let mut answer = self.http.get(registry, method.clone(), &url, known.as_ref()).await.map_err(fail)?;
         if answer.status == StatusCode::UNAUTHORIZED {
             self.authorizations.forget(repository);
             let challenges = answer.headers.get_all(WWW_AUTHENTICATE).iter();
             let challenge = choose(challenges.filter_map(|value| value.to_str().ok()));
             let Some(challenge) = challenge else { return Err(unauthorized(repository)) };
             let (header, lifetime) = self.authorize(repository, &url, challenge).await?;
-            answer = self.http.get(method, &url, Some(&header)).await.map_err(fail)?;
+            answer = self.http.get(registry, method, &url, Some(&header)).await.map_err(fail)?;
             if answer.status.is_success() {
                 self.authorizations.keep(repository, header, lifetime);
             }
@@ -90,7 +91,9 @@ impl Registry {
 
     fn url(&self, repository: &Repository, path: &str) -> Result<Url, Error> {
         let registry = repository.registry();
-        let plain = is_loopback(registry) || self.options.insecure.contains(registry);
+        let options = &self.options;
+        let local = is_loopback(registry) && !options.ca_files.contains_key(registry);
+        let plain = local || options.insecure.contains(registry);
         let scheme = if plain { "http" } else { "https" };
         let host = if registry == DEFAULT_REGISTRY { DOCKER_HUB_HOST } else { registry };
         let text = format!("{scheme}://{host}/v2/{}/{path}", repository.path());
@@ -127,6 +130,7 @@ impl Registry {
         service: Option<&str>,
         credentials: Option<Credentials>,
     ) -> Result<(Secret, Duration), Error> {
+        let registry = repository.registry();
         let scope = format!("repository:{}:pull", repository.path());
         let service = service.map(|service| ("service", service));
         let answer = match credentials {
@@ -134,22 +138,20 @@ impl Registry {
                 let mut form = vec![("grant_type", "refresh_token"), ("client_id", "nightshift"), ("scope", &scope)];
                 form.extend(service);
                 form.push(("refresh_token", token.expose()));
-                self.http.post(&server, &form).await
+                self.http.post(registry, &server, &form).await
             }
             Some(Credentials::Login { username, password }) => {
                 server.query_pairs_mut().extend_pairs(service).append_pair("scope", &scope);
-                self.http.get(Method::GET, &server, Some(&basic(&username, &password))).await
+                self.http.get(registry, Method::GET, &server, Some(&basic(&username, &password))).await
             }
             None => {
                 server.query_pairs_mut().extend_pairs(service).append_pair("scope", &scope);
-                self.http.get(Method::GET, &server, None).await
+                self.http.get(registry, Method::GET, &server, None).await
             }
         };
-        let answer = judge(repository, answer.map_err(|failure| failed(repository.registry(), failure))?)?;
-        let malformed = || Error::Malformed {
-            registry: repository.registry().to_owned(),
-            problem: "its token server gives no token".into(),
-        };
+        let answer = judge(repository, answer.map_err(|failure| failed(registry, failure))?)?;
+        let malformed =
+            || Error::Malformed { registry: registry.to_owned(), problem: "its token server gives no token".into() };
         let given: TokenAnswer = serde_json::from_slice(&answer.body).map_err(|_| malformed())?;
         let token = given.token.or(given.access_token).ok_or_else(malformed)?;
         let lifetime = given.expires_in.map_or(TOKEN_LIFETIME, Duration::from_secs);

@@ -1,6 +1,7 @@
 //! HTTP with limits: a deadline, a largest body, a few redirects, and no secret for a server that it is not meant for.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -54,44 +55,60 @@ pub(super) enum Failure {
     Unusable(String),
 }
 
-/// Two clients: without TLS and proxies for what is insecure, and with them for the rest. The second is made when it is first
-/// needed: it loads the system's certificates, which cost memory, and which a small image may not have.
+/// A client without TLS and proxies for what is insecure, one with them for the rest, and one for each registry with
+/// authorities of its own.
 #[derive(Debug)]
 pub(super) struct Http {
     plain: Client,
-    secure: OnceLock<Result<Client, String>>,
+    system: Secure,
+    own: BTreeMap<String, Secure>,
+}
+
+/// A client that is made when it is first needed: it loads the system's certificates, which cost memory, and which a small
+/// image may not have.
+#[derive(Debug, Default)]
+struct Secure {
+    client: OnceLock<Result<Client, String>>,
     authorities: Vec<Certificate>,
 }
 
-impl Http {
-    pub(super) fn new(ca_file: Option<&Path>) -> Result<Self, SetupError> {
-        let authorities = ca_file.map(read_authorities).transpose()?.unwrap_or_default();
-        let plain = builder().no_proxy().tls_certs_only([]).build();
-        let plain = plain.expect("a client without certificates and proxies has nothing that could be missing");
-        Ok(Self { plain, secure: OnceLock::new(), authorities })
-    }
-
-    fn client(&self, url: &Url) -> Result<&Client, Failure> {
-        if url.scheme() == "http" {
-            return Ok(&self.plain);
-        }
-        let made = self.secure.get_or_init(|| {
+impl Secure {
+    fn client(&self) -> Result<&Client, Failure> {
+        let made = self.client.get_or_init(|| {
             let client = builder().tls_certs_merge(self.authorities.iter().cloned()).build();
             client.map_err(reason)
         });
         made.as_ref().map_err(|problem| Failure::Lost(format!("TLS cannot be set up: {problem}")))
     }
+}
 
-    /// One request, redirects followed. The authorization goes to the first server only.
+impl Http {
+    pub(super) fn new(ca_files: &BTreeMap<String, PathBuf>) -> Result<Self, SetupError> {
+        let own = ca_files.iter().map(|(registry, path)| {
+            let authorities = read_authorities(path)?;
+            Ok((registry.clone(), Secure { authorities, ..Secure::default() }))
+        });
+        let plain = builder().no_proxy().tls_certs_only([]).build();
+        let plain = plain.expect("a client without certificates and proxies has nothing that could be missing");
+        Ok(Self { plain, system: Secure::default(), own: own.collect::<Result<_, _>>()? })
+    }
+
+    fn client(&self, registry: &str, url: &Url) -> Result<&Client, Failure> {
+        if url.scheme() == "http" { Ok(&self.plain) } else { self.own.get(registry).unwrap_or(&self.system).client() }
+    }
+
+    /// One request in a registry's name, redirects followed. The authorization goes to the first server only.
     pub(super) async fn get(
         &self,
+        registry: &str,
         method: Method,
         url: &Url,
         authorization: Option<&Secret>,
     ) -> Result<Answer, Failure> {
         let mut target = url.clone();
         for _ in 0..=REDIRECT_LIMIT {
-            let mut request = self.client(&target)?.request(method.clone(), target.clone()).header(ACCEPT, ACCEPTED);
+            let client = self.client(registry, &target)?;
+            let mut request = client.request(method.clone(), target.clone()).header(ACCEPT, ACCEPTED);
             if let Some(secret) = authorization.filter(|_| target.origin() == url.origin()) {
                 request = request.header(AUTHORIZATION, header(secret)?);
             }
@@ -105,8 +122,9 @@ impl Http {
     }
 
     /// A form for a token server; never redirected, since it holds a secret.
-    pub(super) async fn post(&self, url: &Url, form: &[(&str, &str)]) -> Result<Answer, Failure> {
-        let request = self.client(url)?.post(url.clone()).header("content-type", "application/x-www-form-urlencoded");
+    pub(super) async fn post(&self, registry: &str, url: &Url, form: &[(&str, &str)]) -> Result<Answer, Failure> {
+        let request =
+            self.client(registry, url)?.post(url.clone()).header("content-type", "application/x-www-form-urlencoded");
         answer(request.body(encoded(form))).await
     }
 }

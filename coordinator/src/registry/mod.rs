@@ -30,10 +30,11 @@ const DIGEST_HEADER: &str = "docker-content-digest";
 /// How to reach registries. The default: as the system trusts, without credentials.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Registries (host and optional port) that are spoken to without TLS. Those on loopback always are.
+    /// Registries (host and optional port) that are spoken to without TLS. Those on loopback are, too, unless they stand in
+    /// `ca_files`.
     pub insecure: BTreeSet<String>,
-    /// PEM file of authorities that are trusted besides the system's.
-    pub ca_file: Option<PathBuf>,
+    /// By registry: PEM file of authorities that are trusted for it and its token server besides the system's.
+    pub ca_files: BTreeMap<String, PathBuf>,
     /// Docker's `config.json`, read whenever credentials are needed. It must exist.
     pub docker_config: Option<PathBuf>,
     /// Credentials by registry; they go before those of `docker_config`.
@@ -177,7 +178,7 @@ impl Registry {
     /// # Errors
     /// The file of authorities cannot be used.
     pub fn new(options: Options) -> Result<Self, SetupError> {
-        let http = Http::new(options.ca_file.as_deref())?;
+        let http = Http::new(&options.ca_files)?;
         Ok(Self { options, http, authorizations: auth::Cache::default() })
     }
 

@@ -1,6 +1,6 @@
 //! A real registry in a process of its own, and a server that answers as scripted.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -28,19 +28,39 @@ pub(crate) fn install_tls() {
 pub(crate) struct RegistryProcess {
     directory: tempfile::TempDir,
     port: u16,
-    password: bool,
+    kind: Kind,
     child: Child,
+}
+
+/// What the registry wants of its clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Open,
+    Password,
+    Tls,
 }
 
 impl RegistryProcess {
     /// Starts one; `None`, said aloud, where the program is not installed.
     pub(crate) async fn start(password: bool) -> Option<Self> {
+        let kind = if password { Kind::Password } else { Kind::Open };
+        Self::of(tempfile::tempdir().unwrap(), kind).await
+    }
+
+    /// The same behind TLS.
+    pub(crate) async fn start_tls(certificate: &str, key: &str) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("certificate.pem"), certificate).unwrap();
+        std::fs::write(directory.path().join("key.pem"), key).unwrap();
+        Self::of(directory, Kind::Tls).await
+    }
+
+    async fn of(directory: tempfile::TempDir, kind: Kind) -> Option<Self> {
         // The registry cannot choose a port itself, and another process may take the one found free.
         for _ in 0..20 {
             let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-            match spawn(directory.path(), port, password).await {
-                Ok(Some(child)) => return Some(Self { directory, port, password, child }),
+            match spawn(directory.path(), port, kind).await {
+                Ok(Some(child)) => return Some(Self { directory, port, kind, child }),
                 Ok(None) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                     skipped();
@@ -63,7 +83,7 @@ impl RegistryProcess {
 
     /// The same one again, after `kill`.
     pub(crate) async fn restart(&mut self) {
-        let child = spawn(self.directory.path(), self.port, self.password).await.unwrap();
+        let child = spawn(self.directory.path(), self.port, self.kind).await.unwrap();
         self.child = child.expect("its port is still free");
     }
 
@@ -134,17 +154,19 @@ fn skipped() {
 }
 
 /// Starts the program; `None` when its port was taken meanwhile.
-async fn spawn(directory: &Path, port: u16, password: bool) -> std::io::Result<Option<Child>> {
-    let storage = directory.join("storage");
+async fn spawn(directory: &Path, port: u16, kind: Kind) -> std::io::Result<Option<Child>> {
+    let path = directory.display();
+    let tls = match kind {
+        Kind::Tls => format!(", tls: {{certificate: '{path}/certificate.pem', key: '{path}/key.pem'}}"),
+        Kind::Open | Kind::Password => String::new(),
+    };
     let mut config = format!(
-        "version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: '{}'}}}}\nvalidation: {{disabled: true}}\n\
-         http: {{addr: '127.0.0.1:{port}', secret: s}}\n",
-        storage.display()
+        "version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: '{path}/storage'}}}}\n\
+         validation: {{disabled: true}}\nhttp: {{addr: '127.0.0.1:{port}', secret: s{tls}}}\n"
     );
-    if password {
-        let file: PathBuf = directory.join("htpasswd");
-        std::fs::write(&file, HTPASSWD)?;
-        config += &format!("auth: {{htpasswd: {{realm: test, path: '{}'}}}}\n", file.display());
+    if kind == Kind::Password {
+        std::fs::write(directory.join("htpasswd"), HTPASSWD)?;
+        config += &format!("auth: {{htpasswd: {{realm: test, path: '{path}/htpasswd'}}}}\n");
     }
     let file = directory.join("config.yml");
     std::fs::write(&file, config)?;
