@@ -21,7 +21,9 @@ use nightshift_core::ids::NodeName;
 
 pub use crate::store::{Role, Token};
 pub use auth::{Denied, Permission, Principal};
-pub use authority::{Authority, NODE_CERTIFICATE_LIFETIME, SERVER_CERTIFICATE_LIFETIME, SignedNode};
+pub use authority::{
+    Authority, Error as AuthorityError, NODE_CERTIFICATE_LIFETIME, SERVER_CERTIFICATE_LIFETIME, SignedNode,
+};
 pub use enroll::{EnrollError, Enrolled};
 pub use listener::{Connection, Connections};
 pub use peer::{ConnectInfo, NodeIdentity};
