@@ -6,7 +6,7 @@ use nightshift_core::replace::Record;
 use nightshift_core::step::{Failure, FailureKind, StepOrder, StepPhase, StepReport};
 use tracing::{error, info};
 
-use super::{Limits, Shared, run};
+use super::{Shared, image_refusal, run};
 
 /// Takes an order or refuses it, and says how the step stands.
 pub(super) async fn submit(shared: &Arc<Shared>, order: StepOrder) -> StepReport {
@@ -47,7 +47,7 @@ pub(super) async fn submit(shared: &Arc<Shared>, order: StepOrder) -> StepReport
 
 fn objection(shared: &Shared, order: &StepOrder) -> Option<String> {
     if !shared.limits.allow(&order.image.repository) {
-        return Some(Limits::refusal(&order.image.repository));
+        return Some(image_refusal(&order.image.repository));
     }
     if let Some(active) = shared.lock_active().as_ref() {
         return Some(format!("this node works on step {active}, and never on two at once"));

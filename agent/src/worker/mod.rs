@@ -1,7 +1,7 @@
 //! Carries out steps on this node: one at a time, each to its end, with or without a coordinator.
 //!
 //! [`Worker::start`] reads the journal, goes on with what is unfinished, and gives a [`WorkerHandle`] for new orders and a
-//! channel with what there is to report. The loop of a step is in [`run`]: look at the engine, ask
+//! channel with what there is to report. The loop of a step: look at the engine, ask
 //! [`nightshift_core::replace::next`], write the journal, act, look again. No rule about containers is decided here.
 //!
 //! Reports of steps are read again from the journal at any time ([`WorkerHandle::steps`]) until the coordinator has
@@ -9,7 +9,6 @@
 
 mod act;
 mod admission;
-mod limits;
 mod observe;
 mod prepull;
 mod run;
@@ -28,9 +27,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
+use crate::config::Limits;
 use crate::engine::{Engine, RegistryAuth};
 use crate::journal::{Error as JournalError, Journal};
-pub use limits::{ImagePattern, InvalidImagePattern, Limits};
 
 /// Reports that may wait for a reader. A step makes 13 of them; when nobody reads, the journal keeps the last of each.
 const REPORT_LIMIT: usize = 1_024;
@@ -176,6 +175,11 @@ impl WorkerHandle {
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
     }
+}
+
+/// Why images of a repository are refused.
+fn image_refusal(repository: &Repository) -> String {
+    format!("this node does not run images of `{repository}`; hint: see `allow_images` in its agent's configuration")
 }
 
 impl Shared {

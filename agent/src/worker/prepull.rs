@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::act::{Trouble, pull};
 use super::observe::found;
-use super::{Limits, Shared};
+use super::{Shared, image_refusal};
 
 /// Fetches in the background; what becomes of it is reported.
 pub(super) fn spawn(shared: &Arc<Shared>, wanted: Prepull) {
@@ -30,7 +30,7 @@ async fn fetch(shared: &Arc<Shared>, wanted: &Prepull) -> Result<(), String> {
     let repository = &wanted.image.repository;
     shared.journal.check_fence(wanted.epoch, None).map_err(|stale| stale.to_string())?;
     if !shared.limits.allow(repository) {
-        return Err(Limits::refusal(repository));
+        return Err(image_refusal(repository));
     }
     let _one_at_a_time = shared.prepulls.acquire().await.map_err(|closed| closed.to_string())?;
     get_and_keep(shared, wanted).await.map_err(|trouble| trouble.to_string())
