@@ -12,6 +12,7 @@ mod admission;
 mod observe;
 mod prepull;
 mod run;
+mod session_work;
 mod wake;
 
 use std::fmt;
@@ -30,6 +31,7 @@ use tracing::{error, info, warn};
 use crate::config::Limits;
 use crate::engine::{Engine, RegistryAuth};
 use crate::journal::{Error as JournalError, Journal};
+pub use session_work::deliver;
 
 /// Reports that may wait for a reader. A step makes 13 of them; when nobody reads, the journal keeps the last of each.
 const REPORT_LIMIT: usize = 1_024;

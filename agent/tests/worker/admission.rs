@@ -99,3 +99,14 @@ async fn an_order_that_could_not_begin_in_time_is_refused() {
     let end = node.carry_out(&order).await;
     check_refused(&end, "could not be begun within 1m");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_session_orders_and_forgets_through_the_same_worker() {
+    let (_fixture, mut node, order) = node_and_order(Limits::default()).await;
+    let work: Arc<dyn nightshift_agent::session::Work> = Arc::new(node.worker.clone());
+    work.order(order.clone()).await;
+    let end = node.until_end(&order.key).await.pop().expect("the end at least");
+    assert_eq!(work.steps().await, [end]);
+    work.forget(vec![order.key]).await;
+    assert_eq!(work.steps().await, []);
+}
