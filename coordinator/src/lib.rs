@@ -4,8 +4,12 @@
 
 pub mod config;
 pub mod data_dir;
+pub mod driver;
+pub mod operator;
 pub mod registry;
 pub mod secret;
+pub mod service;
+pub mod sessions;
 pub mod store;
 pub mod trust;
 pub mod watcher;

@@ -127,6 +127,12 @@ impl Control {
         self.rollout_in_work(app).filter(|rollout| !rollout.state.is_end())
     }
 
+    /// The rollout of this identity.
+    #[must_use]
+    pub fn rollout(&self, id: &RolloutId) -> Option<&Rollout> {
+        self.rollouts.get(id)
+    }
+
     /// The rollout that a person means: by id, by an unambiguous start of one, or the newest of an app.
     ///
     /// # Errors

@@ -1,0 +1,287 @@
+//! The driver: the one writer. It takes in what agents report, what people ask and what the watcher sees, asks
+//! [`Control`] for its judgement, stores the events, applies them, and acts — always in this order.
+//!
+//! [`Driver::open`] folds the whole log; [`Driver::run`] works until it is told to end. Everybody else holds a cheap
+//! [`Handle`]. When the store fails the driver ends with its error and so does the coordinator: what is on the disk is right,
+//! and a start folds it again. There is no other way to recover.
+
+mod handle;
+mod log;
+mod nodes;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use nightshift_core::control::Control;
+use nightshift_core::event::{Actor, Event, Recorded};
+use nightshift_core::fleet::Fleet;
+use nightshift_core::ids::{AppName, NodeName, RolloutId};
+use nightshift_core::image::ImageRef;
+use nightshift_core::rollout::Action;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::store::{self, Store};
+pub use handle::{Handle, NodeSaid, Refusal, RegistryFailure, View};
+use handle::{Message, Question};
+use log::Log;
+use nodes::Sessions;
+
+/// Messages that wait for the driver at most: senders wait behind that, so that a flood slows the flooder.
+const QUEUE_LIMIT: usize = 1024;
+/// Decisions in a row without coming to rest: far more than any fleet needs, so it is a mistake that someone must see.
+const ROUND_LIMIT: usize = 10_000;
+/// The longest sleep: clocks are set back and forth, so the level is looked at again at least this often.
+const LONGEST_SLEEP: Duration = Duration::from_secs(5);
+
+/// Where the time comes from: simulations bring their own.
+pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
+
+/// What a driver needs.
+pub struct Options {
+    /// Where events are kept.
+    pub store: Arc<dyn Store>,
+    /// Where the time comes from.
+    pub clock: Clock,
+    /// After this long without an answer a step in flight is an alarm.
+    pub unknown_after: Duration,
+    /// How often agents say that they live.
+    pub heartbeat_interval: Duration,
+}
+
+/// Why a driver ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store failed, or someone else wrote to it.
+    #[error("the event store failed")]
+    Store(#[from] store::Error),
+    /// A stored event cannot be read.
+    #[error("event {sequence} of the store cannot be read: {reason}\nhint: was it written by a newer version?")]
+    Unreadable {
+        /// Its number.
+        sequence: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Decisions do not come to rest.
+    #[error("decisions do not come to rest after {ROUND_LIMIT} rounds; please report this with the event log")]
+    Restless,
+}
+
+/// The one writer.
+pub struct Driver {
+    control: Control,
+    fleet: Fleet,
+    log: Log,
+    sessions: Sessions,
+    clock: Clock,
+    inbox: mpsc::Receiver<Message>,
+    /// Grows with each change that somebody could see.
+    changes: watch::Sender<u64>,
+    /// What the watcher follows.
+    followed: watch::Sender<BTreeMap<AppName, ImageRef>>,
+    /// The watcher's last failure by image.
+    registry_failures: BTreeMap<ImageRef, handle::RegistryFailure>,
+    ids: u32,
+}
+
+impl Driver {
+    /// Begins a new epoch, folds the log, and is ready to run.
+    ///
+    /// # Errors
+    /// The store failed or holds what this version cannot read.
+    pub async fn open(options: Options) -> Result<(Self, Handle), Error> {
+        let epoch = options.store.begin_epoch().await?;
+        let now = (options.clock)();
+        let mut control = Control::new(epoch, now, options.unknown_after);
+        let log = Log::load(options.store, &mut control).await?;
+        let (outbox, inbox) = mpsc::channel(QUEUE_LIMIT);
+        let (changes, changed) = watch::channel(log.sequence().0);
+        let (followed, following) = watch::channel(BTreeMap::new());
+        tracing::info!(%epoch, events = log.sequence().0, "event log is folded");
+        let driver = Self {
+            control,
+            fleet: Fleet::default(),
+            log,
+            sessions: Sessions::new(options.heartbeat_interval),
+            clock: options.clock,
+            inbox,
+            changes,
+            followed,
+            registry_failures: BTreeMap::new(),
+            ids: 0,
+        };
+        Ok((driver, Handle::new(outbox, changed, following)))
+    }
+
+    /// Works until `shutdown`.
+    ///
+    /// # Errors
+    /// The store failed: whoever started it starts again.
+    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), Error> {
+        self.publish();
+        let mut wake_at = self.settle().await?;
+        loop {
+            let sleep = tokio::time::sleep(self.sleep_until(wake_at));
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                message = self.inbox.recv() => match message {
+                    Some(message) => self.take(message).await?,
+                    None => break,
+                },
+                () = sleep => {}
+            }
+            wake_at = self.settle().await?;
+        }
+        self.sessions.say_goodbye("the coordinator ends");
+        Ok(())
+    }
+
+    fn sleep_until(&self, wake_at: Option<DateTime<Utc>>) -> Duration {
+        let now = (self.clock)();
+        let until = wake_at.map_or(LONGEST_SLEEP, |at| (at - now).to_std().unwrap_or_default());
+        until.min(LONGEST_SLEEP)
+    }
+
+    /// Decides until nothing more follows; when to look again.
+    async fn settle(&mut self) -> Result<Option<DateTime<Utc>>, Error> {
+        for _ in 0..ROUND_LIMIT {
+            let now = (self.clock)();
+            let id = self.new_id(now);
+            let decision = self.control.tick(&self.fleet, now, &id);
+            if decision.events.is_empty() && decision.actions.is_empty() {
+                return Ok(decision.wake_at);
+            }
+            self.store(decision.events).await?;
+            for action in decision.actions {
+                self.act(action);
+            }
+        }
+        Err(Error::Restless)
+    }
+
+    /// A name for the next rollout: sortable by time, unique, and short enough to type.
+    fn new_id(&mut self, now: DateTime<Utc>) -> RolloutId {
+        loop {
+            let text = format!("{}-{:03}", now.format("%Y%m%d-%H%M%S"), self.ids % 1000);
+            let id: RolloutId = text.parse().expect("digits and dashes are a legal name");
+            if self.control.find_rollout(id.as_str()).is_ok_and(|known| known.id == id) {
+                self.ids += 1;
+            } else {
+                return id;
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Prepull { node, app, digest } => {
+                let Some(known) = self.control.catalog().app(&app) else { return };
+                let image = known.spec.image.clone();
+                self.fleet.requested(&node, app.clone(), digest.clone());
+                self.sessions.prepull(&node, app, image, digest, self.control.epoch());
+            }
+            Action::Order { node, order } => {
+                tracing::info!(node = %node, step = %order.key, digest = %order.digest, "step ordered");
+                self.sessions.order(&node, &order);
+            }
+        }
+    }
+
+    /// Stores facts, then applies them.
+    async fn store(&mut self, events: Vec<Recorded>) -> Result<(), Error> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        self.log.append(&events, &self.control).await?;
+        for recorded in &events {
+            tracing::info!(kind = recorded.event.kind(), by = %recorded.by, "{}", recorded.event);
+            self.control.apply(recorded);
+            if let Event::NodeRemoved { node, .. } = &recorded.event {
+                self.sessions.close(node, "the node was removed from the fleet");
+            }
+        }
+        self.publish();
+        Ok(())
+    }
+
+    /// Tells everybody who follows that there is something new.
+    fn publish(&mut self) {
+        let apps = || self.control.catalog().apps().filter(|app| app.enabled);
+        let images: BTreeMap<_, _> = apps().map(|app| (app.spec.name.clone(), app.spec.image.clone())).collect();
+        self.registry_failures.retain(|image, _| images.values().any(|followed| followed == image));
+        self.followed.send_if_modified(|known| {
+            let new = *known != images;
+            *known = images;
+            new
+        });
+        self.sessions.watch(self.control.catalog());
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    async fn take(&mut self, message: Message) -> Result<(), Error> {
+        match message {
+            Message::Request { request, by, reply } => {
+                let now = (self.clock)();
+                let answer = match self.control.request(request, &by, &self.fleet, now) {
+                    Ok(events) => {
+                        let answer = events.clone();
+                        self.store(events).await?;
+                        Ok(answer)
+                    }
+                    Err(rejection) => Err(rejection),
+                };
+                // Whoever asked may have gone away; what was asked is done all the same.
+                drop(reply.send(answer));
+            }
+            Message::Start { start, by, reply } => {
+                let now = (self.clock)();
+                let id = self.new_id(now);
+                let answer = match self.control.request(start(id.clone()), &by, &self.fleet, now) {
+                    Ok(events) => {
+                        self.store(events).await?;
+                        Ok(id)
+                    }
+                    Err(rejection) => Err(rejection),
+                };
+                drop(reply.send(answer));
+            }
+            Message::Question(question) => self.answer(question),
+            Message::Registry { image, failure } => {
+                match failure {
+                    Some(failure) => drop(self.registry_failures.insert(image, failure)),
+                    None => drop(self.registry_failures.remove(&image)),
+                }
+                self.publish();
+            }
+            Message::Node { node, said } => self.node_said(node, said).await?,
+        }
+        Ok(())
+    }
+
+    fn answer(&self, question: Question) {
+        let now = (self.clock)();
+        question(&View {
+            control: &self.control,
+            fleet: &self.fleet,
+            registry_failures: &self.registry_failures,
+            now,
+            sequence: self.log.sequence(),
+        });
+    }
+
+    async fn node_events(&mut self, node: &NodeName) -> Result<(), Error> {
+        let now = (self.clock)();
+        let events = self.control.inventoried(node, &self.fleet, now);
+        self.store(events).await
+    }
+
+    fn enrolled(node: NodeName) -> (nightshift_core::control::Request, Actor) {
+        (nightshift_core::control::Request::Enrolled(node.clone()), Actor::node(&node))
+    }
+}
+
+#[cfg(test)]
+mod tests;

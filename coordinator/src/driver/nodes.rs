@@ -1,0 +1,173 @@
+//! The driver's side of the sessions with agents: what it tells them, and what it does with what they say.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use nightshift_core::catalog::Catalog;
+use nightshift_core::ids::{AppName, Epoch, NodeName};
+use nightshift_core::image::{Digest, ImageRef};
+use nightshift_core::instance::{Prepull, WatchedApp};
+use nightshift_core::labels::Labels;
+use nightshift_core::step::{StepKey, StepOrder, StepReport};
+use nightshift_proto::convert::{from_duration, from_timestamp};
+use nightshift_proto::pb::{self, coordinator_message::Body};
+use tokio::sync::mpsc;
+use tonic::Status;
+
+use crate::driver::handle::NodeSaid;
+use crate::driver::{Driver, Error};
+
+/// The way to one agent.
+struct Session {
+    id: u64,
+    outbox: mpsc::Sender<Result<pb::CoordinatorMessage, Status>>,
+    /// What it was last told to look for.
+    watched: Option<Vec<WatchedApp>>,
+}
+
+/// The ways to all agents.
+pub(super) struct Sessions {
+    open: BTreeMap<NodeName, Session>,
+    heartbeat_interval: Duration,
+    watch_revision: u64,
+}
+
+impl Sessions {
+    pub(super) const fn new(heartbeat_interval: Duration) -> Self {
+        Self { open: BTreeMap::new(), heartbeat_interval, watch_revision: 0 }
+    }
+
+    /// Tells every agent what to look for, where that has changed.
+    pub(super) fn watch(&mut self, catalog: &Catalog) {
+        let nodes: Vec<_> = self.open.keys().cloned().collect();
+        for node in nodes {
+            let Some(labels) = catalog.node(&node).map(|known| &known.labels) else { continue };
+            let apps = watched(catalog, labels);
+            let Some(session) = self.open.get_mut(&node) else { continue };
+            if session.watched.as_ref() != Some(&apps) {
+                self.watch_revision += 1;
+                let message = pb::Watch::of(&apps, self.watch_revision);
+                session.watched = Some(apps);
+                self.send(&node, Body::Watch(message));
+            }
+        }
+    }
+
+    pub(super) fn prepull(&mut self, node: &NodeName, app: AppName, image: ImageRef, digest: Digest, epoch: Epoch) {
+        let message = Prepull { app, image, digest, epoch };
+        self.send(node, Body::Prepull((&message).into()));
+    }
+
+    pub(super) fn order(&mut self, node: &NodeName, order: &StepOrder) {
+        self.send(node, Body::Step(order.into()));
+    }
+
+    fn acknowledge(&mut self, node: &NodeName, sequence: u64, forget: &[StepKey]) {
+        let forget = forget.iter().map(pb::StepKey::from).collect();
+        self.send(node, Body::Acknowledge(pb::Acknowledge { sequence, forget }));
+    }
+
+    pub(super) fn say_goodbye(&mut self, reason: &str) {
+        let nodes: Vec<_> = self.open.keys().cloned().collect();
+        for node in nodes {
+            self.send(&node, Body::Goodbye(pb::Goodbye { reason: reason.to_owned() }));
+        }
+        self.open.clear();
+    }
+
+    pub(super) fn close(&mut self, node: &NodeName, reason: &str) {
+        self.send(node, Body::Goodbye(pb::Goodbye { reason: reason.to_owned() }));
+        self.open.remove(node);
+    }
+
+    fn send(&mut self, node: &NodeName, body: Body) {
+        let Some(session) = self.open.get(node) else { return };
+        let message = pb::CoordinatorMessage { body: Some(body) };
+        if session.outbox.try_send(Ok(message)).is_err() {
+            // It reads nothing any more. Without its session it connects again and is told everything anew.
+            tracing::warn!(node = %node, "an agent does not take its messages; its session is closed");
+            self.open.remove(node);
+        }
+    }
+}
+
+/// The apps whose instances a node with these labels is asked for.
+fn watched(catalog: &Catalog, labels: &Labels) -> Vec<WatchedApp> {
+    let here = catalog.apps().filter(|app| app.spec.nodes.matches(labels));
+    here.map(|app| WatchedApp {
+        name: app.spec.name.clone(),
+        repository: app.spec.image.repository.clone(),
+        instances: app.spec.instances.clone(),
+    })
+    .collect()
+}
+
+impl Driver {
+    pub(super) async fn node_said(&mut self, node: NodeName, said: NodeSaid) -> Result<(), Error> {
+        let now = (self.clock)();
+        match said {
+            NodeSaid::Connected { session, facts, labels, steps, outbox } => {
+                tracing::info!(node = %node, engine = %facts.engine_version, "node is connected");
+                self.sessions.open.insert(node.clone(), Session { id: session, outbox, watched: None });
+                self.welcome(&node);
+                if self.control.catalog().node(&node).is_none() {
+                    let (request, by) = Self::enrolled(node.clone());
+                    let events = self.control.request(request, &by, &self.fleet, now).unwrap_or_default();
+                    self.store(events).await?;
+                }
+                self.fleet.connect(node.clone(), facts, now);
+                let events = self.control.connected(&node, &labels, &steps, now);
+                self.store(events).await?;
+                let ended: Vec<_> =
+                    steps.iter().filter(|step| step.phase.is_end()).map(|step| step.key.clone()).collect();
+                self.sessions.acknowledge(&node, 0, &ended);
+                self.publish();
+            }
+            NodeSaid::Gone { session } => {
+                if self.sessions.open.get(&node).is_none_or(|open| open.id == session) {
+                    tracing::warn!(node = %node, "node is no longer connected");
+                    self.sessions.open.remove(&node);
+                    self.fleet.disconnect(&node, now);
+                    self.publish();
+                }
+            }
+            NodeSaid::Alive { skew } => {
+                self.fleet.heard(&node, skew, now);
+                self.sessions.send(&node, Body::Heartbeat(pb::HeartbeatReply { now: Some(from_timestamp(now)) }));
+            }
+            NodeSaid::Inventory(instances) => {
+                let usable = instances.is_ok();
+                self.fleet.inventory(&node, instances);
+                if usable {
+                    self.node_events(&node).await?;
+                }
+                self.changes.send_modify(|count| *count += 1);
+            }
+            NodeSaid::Report { sequence, report } => self.step_said(&node, sequence, &report).await?,
+            NodeSaid::Image(report) => {
+                self.fleet.image(&node, report, now);
+                self.changes.send_modify(|count| *count += 1);
+            }
+        }
+        Ok(())
+    }
+
+    async fn step_said(&mut self, node: &NodeName, sequence: u64, report: &StepReport) -> Result<(), Error> {
+        let now = (self.clock)();
+        let events = self.control.reported(node, report, now);
+        self.store(events).await?;
+        // Stored, or no news: either way the agent need not say it again.
+        let forget = if report.phase.is_end() { std::slice::from_ref(&report.key) } else { &[] };
+        self.sessions.acknowledge(node, sequence, forget);
+        Ok(())
+    }
+
+    fn welcome(&mut self, node: &NodeName) {
+        let welcome = pb::Welcome {
+            epoch: self.control.epoch().0,
+            now: Some(from_timestamp((self.clock)())),
+            heartbeat_interval: Some(from_duration(self.sessions.heartbeat_interval)),
+        };
+        self.sessions.send(node, Body::Welcome(welcome));
+    }
+}

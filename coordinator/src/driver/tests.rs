@@ -1,0 +1,312 @@
+//! The driver with a real store, played by agents that are mere channels.
+
+use std::sync::Mutex;
+
+use chrono::TimeDelta;
+use nightshift_core::config::read_app;
+use nightshift_core::container::{Health, RunState};
+use nightshift_core::control::Request;
+use nightshift_core::fleet::NodeFacts;
+use nightshift_core::ids::ContainerId;
+use nightshift_core::image::Digest;
+use nightshift_core::instance::{ImageReport, ImageState, InstanceView};
+use nightshift_core::labels::Labels;
+use nightshift_core::release::TestResult;
+use nightshift_core::rollout::RolloutState;
+use nightshift_core::step::{StepKey, StepOrder, StepPhase, StepReport};
+use nightshift_proto::pb;
+use nightshift_proto::pb::coordinator_message::Body;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tonic::Status;
+
+use super::*;
+use crate::data_dir::DataDir;
+use crate::store::SqliteStore;
+
+/// Nothing in these tests takes longer than this, however slow the machine is.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const WEB: &str = r#"
+name = "web"
+image = "r.example/web:stable"
+[update]
+delay = "0s"
+[quiet_hours]
+timezone = "UTC"
+[[quiet_hours.allow]]
+days = ["daily"]
+start = "00:00"
+duration = "24h"
+"#;
+
+fn digest(number: u8) -> Digest {
+    format!("sha256:{}", format!("{number:02x}").repeat(32)).parse().expect("well formed")
+}
+
+fn app() -> AppName {
+    "web".parse().expect("well formed")
+}
+
+fn person() -> Actor {
+    Actor("ann".into())
+}
+
+/// A running coordinator whose store outlives it.
+struct Fixture {
+    directory: TempDir,
+    clock: Arc<Mutex<DateTime<Utc>>>,
+    handle: Handle,
+    running: JoinHandle<Result<(), Error>>,
+    shutdown: CancellationToken,
+}
+
+impl Fixture {
+    async fn start() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let clock = Arc::new(Mutex::new(DateTime::from_timestamp(1_800_000_000, 0).expect("in range")));
+        Self::open(directory, clock).await
+    }
+
+    async fn open(directory: TempDir, clock: Arc<Mutex<DateTime<Utc>>>) -> Self {
+        let data_dir = DataDir::open(directory.path()).expect("nobody else has it");
+        let store = SqliteStore::open(&data_dir).await.expect("a store");
+        let read = clock.clone();
+        let options = Options {
+            store: Arc::new(store),
+            clock: Arc::new(move || *read.lock().expect("no panic holds it")),
+            unknown_after: Duration::from_secs(120),
+            heartbeat_interval: Duration::from_secs(5),
+        };
+        let (driver, handle) = Driver::open(options).await.expect("opens");
+        let shutdown = CancellationToken::new();
+        let running = tokio::spawn(driver.run(shutdown.clone()));
+        Self { directory, clock, handle, running, shutdown }
+    }
+
+    /// Ends the driver at once, as a crash does, and starts another on the same store.
+    async fn crash(self) -> Self {
+        self.running.abort();
+        drop(self.running.await);
+        Self::open(self.directory, self.clock).await
+    }
+
+    fn advance(&self, seconds: i64) {
+        *self.clock.lock().expect("no panic holds it") += TimeDelta::seconds(seconds);
+    }
+
+    async fn ask(&self, request: Request) {
+        self.handle.request(request, person()).await.expect("accepted");
+    }
+
+    async fn follow_web(&self) {
+        let spec = read_app("web.toml", WEB).expect("a good file");
+        self.ask(Request::Apply(vec![spec])).await;
+    }
+
+    async fn tested(&self, number: u8) {
+        self.ask(Request::Seen { app: app(), digest: digest(number), created: None }).await;
+        let (app, digest, suite) = (app(), digest(number), "default".to_owned());
+        let result = TestResult::Passed;
+        self.ask(Request::Report { app, digest, suite, result, url: None, created: None }).await;
+    }
+
+    async fn state(&self) -> Option<RolloutState> {
+        let newest = |view: &View<'_>| view.control.rollouts().first().map(|rollout| rollout.state);
+        self.handle.ask(newest).await.expect("answers")
+    }
+}
+
+/// An agent's end of a session.
+struct Agent {
+    name: NodeName,
+    handle: Handle,
+    inbox: mpsc::Receiver<Result<pb::CoordinatorMessage, Status>>,
+    reports: u64,
+}
+
+impl Agent {
+    async fn connect(fixture: &Fixture, name: &str, session: u64, steps: Vec<StepReport>) -> Self {
+        let (outbox, inbox) = mpsc::channel(64);
+        let (name, facts) = (name.parse().expect("well formed"), NodeFacts::default());
+        let agent = Self { name, handle: fixture.handle.clone(), inbox, reports: 0 };
+        agent.say(NodeSaid::Connected { session, facts, labels: Labels::new(), steps, outbox }).await;
+        agent
+    }
+
+    async fn say(&self, said: NodeSaid) {
+        self.handle.node(self.name.clone(), said).await.expect("heard");
+    }
+
+    async fn runs(&self, number: u8) {
+        self.say(NodeSaid::Inventory(Ok(vec![InstanceView {
+            app: app(),
+            container_id: ContainerId(format!("{}-{number}", self.name)),
+            container: "web".into(),
+            image: "r.example/web:stable".into(),
+            image_id: format!("sha256:image{number}"),
+            digests: vec![digest(number)],
+            state: RunState::Running,
+            health: Health::Healthy,
+            refusal: None,
+            image_created: None,
+        }])))
+        .await;
+    }
+
+    /// The next message of a kind; images are reported as present on the way.
+    async fn next<T>(&mut self, want: impl Fn(&Body) -> Option<T>) -> T {
+        let search = async {
+            loop {
+                let message = self.inbox.recv().await.expect("the session is open").expect("no refusal");
+                let body = message.body.expect("a body");
+                if let Body::Prepull(wanted) = &body {
+                    let digest = wanted.digest.parse().expect("a digest");
+                    self.say(NodeSaid::Image(ImageReport { app: app(), digest, state: ImageState::Present })).await;
+                }
+                if let Some(found) = want(&body) {
+                    return found;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, search).await.expect("the message comes")
+    }
+
+    async fn order(&mut self) -> StepOrder {
+        let step = |body: &Body| if let Body::Step(step) = body { Some(step.clone()) } else { None };
+        self.next(step).await.try_into().expect("a whole order")
+    }
+
+    async fn acknowledged(&mut self) -> pb::Acknowledge {
+        self.next(|body| if let Body::Acknowledge(ack) = body { Some(ack.clone()) } else { None }).await
+    }
+
+    async fn report(&mut self, key: &StepKey, phase: StepPhase) -> u64 {
+        self.reports += 1;
+        let report = Box::new(report(key, phase));
+        self.say(NodeSaid::Report { sequence: self.reports, report }).await;
+        self.reports
+    }
+}
+
+fn report(key: &StepKey, phase: StepPhase) -> StepReport {
+    let key = key.clone();
+    StepReport { key, phase, old_container_id: None, new_container_id: None, downtime_ms: None, failure: None }
+}
+
+#[tokio::test]
+async fn a_session_begins_with_welcome_and_watch() {
+    let fixture = Fixture::start().await;
+    fixture.follow_web().await;
+    let mut agent = Agent::connect(&fixture, "n1", 1, Vec::new()).await;
+    let mut kinds = Vec::new();
+    for _ in 0..2 {
+        let kind = |body: &Body| match body {
+            Body::Welcome(welcome) => Some(format!("welcome {}", welcome.epoch)),
+            Body::Watch(watch) => Some(format!("watch {}", watch.apps.len())),
+            Body::Acknowledge(_) => None,
+            Body::Prepull(_) | Body::Step(_) | Body::Heartbeat(_) | Body::Goodbye(_) => Some(format!("{body:?}")),
+        };
+        kinds.push(agent.next(kind).await);
+    }
+    assert_eq!(kinds, ["welcome 1", "watch 1"]);
+}
+
+#[tokio::test]
+async fn a_tested_digest_goes_to_one_node_after_the_other() {
+    let fixture = Fixture::start().await;
+    fixture.follow_web().await;
+    let mut first = Agent::connect(&fixture, "n1", 1, Vec::new()).await;
+    let mut second = Agent::connect(&fixture, "n2", 2, Vec::new()).await;
+    first.runs(1).await;
+    second.runs(1).await;
+    fixture.tested(2).await;
+    // Both fetch the image before either is touched.
+    second.next(|body| matches!(body, Body::Prepull(_)).then_some(())).await;
+    for agent in [&mut first, &mut second] {
+        let order = agent.order().await;
+        assert_eq!((order.digest.clone(), order.container.as_str()), (digest(2), "web"));
+        let sequence = agent.report(&order.key, StepPhase::Committed).await;
+        let answer = loop {
+            let answer = agent.acknowledged().await;
+            if answer.sequence == sequence {
+                break answer;
+            }
+        };
+        assert_eq!(answer.forget.len(), 1, "an ended step is forgotten once it is stored");
+        agent.runs(2).await;
+    }
+    assert_eq!(fixture.state().await, Some(RolloutState::Completed));
+}
+
+#[tokio::test]
+async fn a_crash_in_mid_step_is_taken_up_where_the_agent_is() {
+    let fixture = Fixture::start().await;
+    fixture.follow_web().await;
+    let mut agent = Agent::connect(&fixture, "n1", 1, Vec::new()).await;
+    agent.runs(1).await;
+    fixture.tested(2).await;
+    let order = agent.order().await;
+    let fixture = fixture.crash().await;
+    let steps = vec![report(&order.key, StepPhase::Started)];
+    let mut agent = Agent::connect(&fixture, "n1", 1, steps).await;
+    let epoch = agent.next(|body| if let Body::Welcome(welcome) = body { Some(welcome.epoch) } else { None }).await;
+    assert_eq!(epoch, 2);
+    agent.report(&order.key, StepPhase::Committed).await;
+    agent.runs(2).await;
+    assert_eq!(fixture.state().await, Some(RolloutState::Completed));
+}
+
+#[tokio::test]
+async fn an_order_that_never_arrived_is_given_again_with_a_greater_generation() {
+    let fixture = Fixture::start().await;
+    fixture.follow_web().await;
+    let mut agent = Agent::connect(&fixture, "n1", 1, Vec::new()).await;
+    agent.runs(1).await;
+    fixture.tested(2).await;
+    let lost = agent.order().await;
+    let fixture = fixture.crash().await;
+    let mut agent = Agent::connect(&fixture, "n1", 1, Vec::new()).await;
+    agent.runs(1).await;
+    let again = agent.order().await;
+    assert_eq!(again.key.step, lost.key.step);
+    assert!(again.key.generation > lost.key.generation && again.epoch > lost.epoch);
+}
+
+#[tokio::test]
+async fn an_older_session_that_ends_late_does_not_end_the_newer_one() {
+    let fixture = Fixture::start().await;
+    fixture.follow_web().await;
+    let old = Agent::connect(&fixture, "n1", 1, Vec::new()).await;
+    let new = Agent::connect(&fixture, "n1", 2, Vec::new()).await;
+    new.runs(1).await;
+    old.say(NodeSaid::Gone { session: 1 }).await;
+    let connected = |view: &View<'_>| view.fleet.connected().count();
+    assert_eq!(fixture.handle.ask(connected).await.expect("answers"), 1);
+    new.say(NodeSaid::Gone { session: 2 }).await;
+    assert_eq!(fixture.handle.ask(connected).await.expect("answers"), 0);
+}
+
+#[tokio::test]
+async fn agents_hear_goodbye_when_the_coordinator_ends() {
+    let fixture = Fixture::start().await;
+    let mut agent = Agent::connect(&fixture, "n1", 1, Vec::new()).await;
+    agent.next(|body| matches!(body, Body::Welcome(_)).then_some(())).await;
+    fixture.shutdown.cancel();
+    agent.next(|body| matches!(body, Body::Goodbye(_)).then_some(())).await;
+    fixture.running.await.expect("no panic").expect("no error");
+}
+
+#[tokio::test]
+async fn every_fact_is_in_the_log_once_and_the_fold_of_it_is_the_same() {
+    let fixture = Fixture::start().await;
+    fixture.follow_web().await;
+    fixture.tested(2).await;
+    fixture.advance(60);
+    fixture.tested(2).await;
+    let before = fixture.handle.ask(|view| (view.control.catalog().clone(), view.sequence)).await.expect("answers");
+    let fixture = fixture.crash().await;
+    let after = fixture.handle.ask(|view| (view.control.catalog().clone(), view.sequence)).await.expect("answers");
+    assert_eq!(before, after);
+    assert_eq!(before.1, crate::store::Sequence(3), "applied, seen, reported: what is no news is not stored");
+}

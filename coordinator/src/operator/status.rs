@@ -1,0 +1,74 @@
+//! The whole fleet on one screen, and what someone must act on.
+
+use nightshift_core::rollout::{RolloutState, StepState, WaitingOn};
+use nightshift_core::step::StepPhase;
+use nightshift_proto::convert::from_timestamp;
+use nightshift_proto::pb;
+use tonic::{Request, Response};
+
+use crate::driver::View;
+use crate::operator::{Answer, Operator, view};
+
+/// A clock that is wrong by more than this is an alarm: windows are judged by the coordinator's, logs are read by both.
+const SKEW_LIMIT_MS: i64 = 5_000;
+
+impl Operator {
+    pub(super) async fn status(&self, request: Request<pb::GetStatusRequest>) -> Answer<pb::Status> {
+        self.may_view(request).await?;
+        Ok(Response::new(self.driver.ask(status).await?))
+    }
+}
+
+fn status(view: &View<'_>) -> pb::Status {
+    let open = view.control.rollouts().into_iter().filter(|rollout| !rollout.state.is_end());
+    pb::Status {
+        now: Some(from_timestamp(view.now)),
+        epoch: view.control.epoch().0,
+        apps: view.control.catalog().apps().map(|app| view::app(app, view)).collect(),
+        nodes: view::nodes(view),
+        rollouts: open.map(|rollout| view::rollout(rollout, view)).collect(),
+        alarms: alarms(view),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+/// What a person must act on, one sentence each.
+fn alarms(view: &View<'_>) -> Vec<String> {
+    let mut alarms = Vec::new();
+    for rollout in view.control.rollouts().into_iter().filter(|rollout| !rollout.is_over()) {
+        if rollout.state == RolloutState::Paused {
+            let reason = if rollout.state_reason.is_empty() { "no reason given" } else { &rollout.state_reason };
+            alarms.push(format!("rollout {} of {} is paused: {reason}", rollout.id, rollout.app()));
+        }
+        for step in &rollout.steps {
+            if step.state == StepState::At(StepPhase::Broken) {
+                let reason = step.reason.as_deref().unwrap_or("no reason given");
+                alarms.push(format!("{} on {} is broken: {reason}", step.container, step.node));
+            }
+        }
+        for wait in view.control.rollout_waits(rollout, view.fleet, view.now) {
+            let silent = matches!(&wait, WaitingOn::Unknown { alarm_at, .. } if *alarm_at <= view.now);
+            let late = silent || matches!(&wait, WaitingOn::Step { overdue: true, .. });
+            if late {
+                alarms.push(format!("rollout {} of {}: {wait}", rollout.id, rollout.app()));
+            }
+        }
+    }
+    for (name, _) in view.control.catalog().nodes() {
+        match view.fleet.node(name) {
+            None => alarms.push(format!("node {name} is not connected")),
+            Some(node) => {
+                if let Some(error) = &node.engine_error {
+                    alarms.push(format!("the engine of node {name} does not answer: {error}"));
+                }
+                if node.facts.clock_skew.num_milliseconds().abs() > SKEW_LIMIT_MS {
+                    alarms
+                        .push(format!("the clock of node {name} is off by {} s", node.facts.clock_skew.num_seconds()));
+                }
+            }
+        }
+    }
+    let failures = view.registry_failures.iter();
+    alarms.extend(failures.map(|(image, failure)| format!("{image} cannot be looked at: {}", failure.error)));
+    alarms
+}

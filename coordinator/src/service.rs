@@ -1,0 +1,253 @@
+//! The coordinator as one service: opens what is stored, listens, watches, decides, until it is told to end.
+//!
+//! [`Coordinator::open`] does everything that can fail at a start, so that a start that succeeds is really up; the address
+//! and the authority are known then. [`Coordinator::run`] works until the token is cancelled: first it says goodbye to the
+//! agents, then it gives calls a moment to end.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use nightshift_core::control;
+use nightshift_core::event::Actor;
+use nightshift_core::ids::NodeName;
+use nightshift_core::image::{Digest, ImageRef};
+use nightshift_proto::pb::agent_service_server::AgentServiceServer;
+use nightshift_proto::pb::operator_service_server::OperatorServiceServer;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+
+use crate::data_dir::{self, DataDir};
+use crate::driver::{self, Clock, Driver, Handle, RegistryFailure};
+use crate::operator::Operator;
+use crate::registry::{self, ImageSource, Registry};
+use crate::secret::Secret;
+use crate::sessions::Sessions;
+use crate::store::{self, SqliteStore, Store};
+use crate::trust::{self, Connections, Role, TokenError, TokenRequest, Trust};
+use crate::watcher::{Observation, Watcher};
+
+/// Calls may take this long to end after the agents were told goodbye.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(3);
+/// Keep-alive of HTTP/2: a lost agent is noticed within the sum, well below the 30 s that the design asks for.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+const PING_DEADLINE: Duration = Duration::from_secs(10);
+/// Largest message that is taken, in bytes: an inventory of a few thousand containers, or a hundred app files.
+const MESSAGE_LIMIT_BYTES: usize = 8 * 1024 * 1024;
+
+/// What a coordinator needs.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where it keeps events, tokens and its authority.
+    pub data_dir: PathBuf,
+    /// Where it listens; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Names and addresses in its certificate, besides those of this machine itself.
+    pub names: Vec<String>,
+    /// After this long without an answer a step in flight is an alarm.
+    pub unknown_after: Duration,
+    /// How often agents say that they live.
+    pub heartbeat_interval: Duration,
+    /// How often a tag is looked at.
+    pub watch_interval: Duration,
+    /// How registries are reached.
+    pub registry: registry::Options,
+}
+
+/// Why a coordinator does not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] data_dir::Error),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// Authority, tokens or the port cannot be set up.
+    #[error(transparent)]
+    Trust(#[from] trust::Error),
+    /// The registry client cannot be set up.
+    #[error(transparent)]
+    Registry(#[from] registry::SetupError),
+    /// The driver ended.
+    #[error(transparent)]
+    Driver(#[from] driver::Error),
+    /// No token could be made.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The server ended.
+    #[error("the server failed")]
+    Server(#[from] tonic::transport::Error),
+    /// A part of the coordinator ended by itself or panicked.
+    #[error("a part of the coordinator ended: {0}")]
+    Part(String),
+}
+
+/// A coordinator that is ready to run.
+pub struct Coordinator {
+    options: Options,
+    // Held for its lock: two coordinators never share a directory.
+    _data_dir: DataDir,
+    store: Arc<dyn Store>,
+    trust: Arc<Trust>,
+    connections: Connections,
+    images: Arc<dyn ImageSource>,
+    driver: Driver,
+    handle: Handle,
+    clock: Clock,
+}
+
+impl Coordinator {
+    /// Opens everything and listens; serves nothing yet.
+    ///
+    /// # Errors
+    /// Something cannot be opened, or the address is taken.
+    pub async fn open(options: Options) -> Result<Self, Error> {
+        let images = Arc::new(Registry::new(options.registry.clone())?);
+        let data_dir = DataDir::open(&options.data_dir)?;
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&data_dir).await?);
+        let clock: Clock = Arc::new(Utc::now);
+        let trust = Arc::new(Trust::open(&data_dir, store.clone(), &options.names, clock()).await?);
+        let connections = trust.listen(options.listen).await?;
+        let (driver, handle) = Driver::open(driver::Options {
+            store: store.clone(),
+            clock: clock.clone(),
+            unknown_after: options.unknown_after,
+            heartbeat_interval: options.heartbeat_interval,
+        })
+        .await?;
+        Ok(Self { options, _data_dir: data_dir, store, trust, connections, images, driver, handle, clock })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.connections.local_addr()
+    }
+
+    /// Its authority's certificate in PEM: what agents and command lines trust.
+    #[must_use]
+    pub fn ca_pem(&self) -> &str {
+        self.trust.ca_pem()
+    }
+
+    /// Whether people have a token already.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn has_admin_token(&self) -> Result<bool, Error> {
+        let now = (self.clock)();
+        Ok(self.trust.tokens().await?.iter().any(|token| token.role == Role::Admin && token.is_good(now)))
+    }
+
+    /// Makes a token of its own for the first person.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn admin_token(&self, name: &str) -> Result<Secret, Error> {
+        self.token(Role::Admin, name).await
+    }
+
+    /// Makes a join token for a node's agent in this very process.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn join_token(&self, node: &NodeName) -> Result<Secret, Error> {
+        self.token(Role::Node, node.as_str()).await
+    }
+
+    async fn token(&self, role: Role, name: &str) -> Result<Secret, Error> {
+        let request = TokenRequest { role, name: name.to_owned(), lifetime: None, apps: Vec::new() };
+        Ok(self.trust.create_token(request, (self.clock)()).await?.0)
+    }
+
+    /// Works until `shutdown`.
+    ///
+    /// # Errors
+    /// A part that everything depends on failed.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
+        let Self { options, _data_dir, store, trust, connections, images, driver, handle, clock } = self;
+        let sessions = Sessions::new(handle.clone(), trust.clone(), clock.clone(), options.heartbeat_interval);
+        let operator = Operator::new(handle.clone(), trust, store, images.clone(), clock);
+        let calls_end = CancellationToken::new();
+        let server = Server::builder()
+            .http2_keepalive_interval(Some(PING_INTERVAL))
+            .http2_keepalive_timeout(Some(PING_DEADLINE))
+            .add_service(AgentServiceServer::new(sessions).max_decoding_message_size(MESSAGE_LIMIT_BYTES))
+            .add_service(OperatorServiceServer::new(operator).max_decoding_message_size(MESSAGE_LIMIT_BYTES))
+            .serve_with_incoming_shutdown(connections, calls_end.clone().cancelled_owned());
+        let server = tokio::spawn(server);
+        let watching = tokio::spawn(watch(handle, images, options.watch_interval));
+        // The driver is the heart: when it ends, for whatever reason, everything ends.
+        let judged = driver.run(shutdown.clone()).await;
+        shutdown.cancel();
+        calls_end.cancel();
+        watching.abort();
+        // Streams that a client keeps open are cut after the deadline; the agents have heard their goodbye.
+        match tokio::time::timeout(DRAIN_DEADLINE, server).await {
+            Ok(Ok(served)) => served?,
+            Ok(Err(panic)) => return Err(Error::Part(panic.to_string())),
+            Err(_) => tracing::debug!("calls did not end in time and are cut"),
+        }
+        Ok(judged?)
+    }
+}
+
+/// Follows tags and passes on what they show.
+async fn watch(handle: Handle, images: Arc<dyn ImageSource>, interval: Duration) -> Result<(), driver::Refusal> {
+    let mut followed = handle.followed();
+    let (_watcher, mut observations) = Watcher::start(images, handle.followed(), interval);
+    let mut last_seen = BTreeMap::new();
+    loop {
+        tokio::select! {
+            observation = observations.recv() => match observation {
+                Some(observation) => tell(&handle, observation, &mut last_seen).await?,
+                None => return Ok(()),
+            },
+            // The watcher says once what a reference shows: an app that comes later hears it from here.
+            changed = followed.changed() => {
+                if changed.is_err() {
+                    return Ok(());
+                }
+                for (image, (digest, created)) in &last_seen {
+                    seen(&handle, image, digest, *created).await?;
+                }
+            }
+        }
+    }
+}
+
+type LastSeen = BTreeMap<ImageRef, (Digest, Option<DateTime<Utc>>)>;
+
+async fn tell(handle: &Handle, observation: Observation, last_seen: &mut LastSeen) -> Result<(), driver::Refusal> {
+    match observation {
+        Observation::Seen { image, digest, created } => {
+            seen(handle, &image, &digest, created).await?;
+            last_seen.insert(image, (digest, created));
+            Ok(())
+        }
+        Observation::Failed { image, error, retry_at } => {
+            handle.registry(image, Some(RegistryFailure { error, retry_at })).await
+        }
+        Observation::Recovered { image } => handle.registry(image, None).await,
+    }
+}
+
+/// Tells every app that follows an image what it points to. Where that is known already nothing happens.
+async fn seen(
+    handle: &Handle,
+    image: &ImageRef,
+    digest: &Digest,
+    created: Option<DateTime<Utc>>,
+) -> Result<(), driver::Refusal> {
+    let followed = handle.followed().borrow().clone();
+    for (app, _) in followed.into_iter().filter(|(_, followed)| followed == image) {
+        let request = control::Request::Seen { app, digest: digest.clone(), created };
+        handle.request(request, Actor::nightshift()).await?;
+    }
+    Ok(())
+}
