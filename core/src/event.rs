@@ -328,36 +328,6 @@ impl Event {
         }
     }
 
-    /// The step of that rollout that it says something of, where it names one.
-    #[must_use]
-    pub const fn step(&self) -> Option<StepIndex> {
-        match self {
-            Self::StepReported { report, .. } => Some(report.key.step),
-            Self::StepOrdered { step, .. }
-            | Self::StepUnknown { step, .. }
-            | Self::StepRequeued { step, .. }
-            | Self::StepSkipped { step, .. } => Some(*step),
-            Self::RolloutPlanned { .. }
-            | Self::RolloutMoved { .. }
-            | Self::RolloutPromoted { .. }
-            | Self::RollbackPlanned { .. }
-            | Self::AppApplied { .. }
-            | Self::AppEnabled { .. }
-            | Self::AppRemoved { .. }
-            | Self::ReleaseSeen { .. }
-            | Self::TestReported { .. }
-            | Self::ReleaseQuarantined { .. }
-            | Self::QuarantineCleared { .. }
-            | Self::ReleaseKnownGood { .. }
-            | Self::InstanceAdopted { .. }
-            | Self::InstanceForgotten { .. }
-            | Self::NodeEnrolled { .. }
-            | Self::NodeLabelled { .. }
-            | Self::NodeAvailabilitySet { .. }
-            | Self::NodeRemoved { .. } => None,
-        }
-    }
-
     /// The app that it says something of, where it names one.
     #[must_use]
     pub fn app(&self) -> Option<&AppName> {
