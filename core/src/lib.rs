@@ -14,6 +14,7 @@ pub mod fleet;
 pub mod ids;
 pub mod image;
 pub mod instance;
+pub mod invariants;
 pub mod labels;
 pub mod quiet;
 pub mod recreate;

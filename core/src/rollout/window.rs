@@ -51,15 +51,14 @@ impl Rollout {
         self.overrides.may_start(quiet, context.now, worst_case).map_err(WaitingOn::Window)
     }
 
-    /// Pauses a rollout that may work, but has not finished a step for too long. Time in which it was not allowed to work does
-    /// not count: before the window opened, while the coordinator was away, while the app was disabled or another went first.
+    /// Pauses a rollout whose steps in flight do not end. Time in which it was not allowed to work does not count: before the
+    /// window opened, while the coordinator was away, while the app was disabled or another went first. Nor does a rollout
+    /// that only waits for others stop: it goes on by itself as soon as they are back.
     pub(super) fn check_progress(&self, opened: Option<DateTime<Utc>>, context: &Context<'_>, decision: &mut Decision) {
-        if self.state == RolloutState::Prepulling {
-            return;
-        }
+        let Some(begun) = self.in_flight().filter_map(|step| step.started_at).max() else { return };
         let app = context.catalog.app(self.app());
         let earlier = self.spec.after.iter().filter_map(|first| context.catalog.app(first)?.rollout_ended_at);
-        let allowed = [opened, app.and_then(|app| app.enabled_at), Some(context.settled_at)];
+        let allowed = [Some(begun), opened, app.and_then(|app| app.enabled_at), Some(context.settled_at)];
         let since = allowed.into_iter().flatten().chain(earlier).fold(self.progress_at, DateTime::max);
         let limit = self.spec.update.progress_deadline;
         let deadline = since + TimeDelta::from_std(limit).unwrap_or(TimeDelta::MAX);
