@@ -1,12 +1,14 @@
 //! Small files of the agent's data directory: replaced whole or not at all, readable by their owner alone.
 
-use std::fs::{DirBuilder, File, Permissions};
+use std::fs::{DirBuilder, File, Permissions, TryLockError};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// The owner alone, for files with a secret and for all others here.
 const FILE_MODE: u32 = 0o600;
+/// The file whose lock stands for a whole directory.
+const LOCK_FILE: &str = "lock";
 /// The owner alone.
 const DIRECTORY_MODE: u32 = 0o700;
 /// Largest file that is read: what stands in these files is a few kilobytes, and a mix-up must not fill the memory.
@@ -19,6 +21,25 @@ pub struct Error {
     what: &'static str,
     path: PathBuf,
     source: io::Error,
+}
+
+/// Holds a directory for this process, until the file is dropped: two agents on one journal would undo each other's steps.
+///
+/// # Errors
+/// Another one holds it.
+pub fn hold(directory: &Path) -> Result<File, Error> {
+    let path = directory.join(LOCK_FILE);
+    let failed = |source| Error { what: "lock", path: path.clone(), source };
+    let options = File::options().create(true).truncate(false).write(true).mode(FILE_MODE).open(&path);
+    let file = options.map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(failed(io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            "another agent uses this data directory; hint: stop that one first, or give each its own",
+        ))),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
 }
 
 /// Makes a directory and those above it, if they are not there.
@@ -86,6 +107,16 @@ mod tests {
         let names: Vec<_> =
             std::fs::read_dir(path.parent().unwrap()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names, ["secret"]);
+    }
+
+    #[test]
+    fn one_directory_has_one_holder() {
+        let directory = tempfile::tempdir().unwrap();
+        let held = hold(directory.path()).unwrap();
+        let error = hold(directory.path()).expect_err("held").to_string();
+        assert!(error.contains("another agent uses this data directory; hint: "), "{error}");
+        drop(held);
+        hold(directory.path()).unwrap();
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod backoff;
 pub mod config;
+pub mod credentials;
 pub mod dial;
 pub mod engine;
 pub mod files;
@@ -10,5 +11,6 @@ pub mod inventory;
 pub mod journal;
 pub mod prober;
 pub mod reason;
+pub mod service;
 pub mod session;
 pub mod worker;

@@ -357,3 +357,19 @@ async fn clocks_that_differ_are_said_once_and_when_they_agree_again() {
     assert_eq!(logs.lines("WARN").len(), 1);
     agent.stop().await;
 }
+
+#[tokio::test]
+async fn a_coordinator_that_no_longer_answers_is_left_for_a_new_connection() {
+    let (pki, data) = (Arc::new(Pki::new("one")), tempfile::tempdir().unwrap());
+    let mut coordinator = Coordinator::start(setup(&pki));
+    let membership = join(&coordinator, &pki, data.path()).await;
+    let (logs, _listening) = Logs::listen();
+    let agent = agent(membership, coordinator.address, data.path(), vec![]);
+    let hung = coordinator.session().await;
+    hung.welcome(1).await;
+    let next = coordinator.session().await;
+    let expect = format!("error=coordinator `{}` is silent", coordinator.address);
+    assert!(logs.lines("WARN").iter().any(|line| line.contains(&expect)), "{:#?}", logs.lines("WARN"));
+    drop((hung, next));
+    agent.stop().await;
+}

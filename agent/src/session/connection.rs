@@ -116,7 +116,7 @@ impl Connection {
             };
             let outcome = tokio::select! {
                 () = shutdown.cancelled() => {
-                    self.goodbye().await;
+                    self.goodbye(session).await;
                     return None;
                 }
                 message = self.from_wire.message() => match message {
@@ -251,9 +251,13 @@ impl Connection {
     }
 
     /// Says goodbye and waits until the coordinator has ended the stream: then it has arrived.
-    async fn goodbye(&mut self) {
+    async fn goodbye(&mut self, session: &Session) {
         let reason = "the agent is shutting down".to_owned();
-        if self.send(Ours::Goodbye(pb::Goodbye { reason })).await.is_err() {
+        let last_words = async {
+            self.flush(session).await?;
+            self.send(Ours::Goodbye(pb::Goodbye { reason })).await
+        };
+        if last_words.await.is_err() {
             return;
         }
         // With the sender the request stream ends.

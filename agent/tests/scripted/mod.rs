@@ -166,13 +166,15 @@ impl Session {
         message.ok().flatten().map(|message| message.body.expect("a body"))
     }
 
-    /// The next message that is no heartbeat.
+    /// The next message that is no heartbeat; those are answered.
     pub async fn hears_news(&mut self) -> Ours {
         loop {
             let body = self.hears().await;
             if !matches!(body, Ours::Heartbeat(_)) {
                 return body;
             }
+            let now = Some(nightshift_proto::convert::from_timestamp(chrono::Utc::now()));
+            self.say(Theirs::Heartbeat(pb::HeartbeatReply { now })).await;
         }
     }
 
