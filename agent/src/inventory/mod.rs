@@ -1,6 +1,6 @@
 //! The inventory: which containers on this node are instances of the apps in the coordinator's Watch, and how they are.
 //!
-//! It is looked at when a Watch arrives, shortly after the engine tells of a change, and every [`PERIOD`] in case an event
+//! It is looked at when a Watch arrives, shortly after the engine tells of a change, and every 30 seconds in case an event
 //! was missed. The session [asks and hears](Link) of it; an answer that equals the one before is not repeated.
 
 mod look;
