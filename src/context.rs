@@ -133,11 +133,18 @@ pub(crate) fn read_limited(what: &str, file: &Path) -> Result<String, Failure> {
     Ok(text)
 }
 
+/// The token of a context file, if it is there and can be read.
+pub(crate) fn token_in(file: &Path) -> Option<String> {
+    if !file.exists() {
+        return None;
+    }
+    read(file).ok()?.token
+}
+
 /// Writes a context file that only its owner can read, in one piece: a reader sees the old one or the new one.
 ///
 /// # Errors
 /// The directory cannot be written.
-#[cfg_attr(not(test), expect(dead_code, reason = "for the role `dev`, which writes its context file with it"))]
 pub(crate) fn write(file: &Path, target: &Target) -> std::io::Result<()> {
     let context = ContextFile {
         server: Some(target.server.clone()),

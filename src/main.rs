@@ -6,6 +6,7 @@ mod context;
 mod failure;
 mod follow;
 mod output;
+mod role;
 mod view;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

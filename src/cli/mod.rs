@@ -25,6 +25,7 @@ use crate::client::Client;
 use crate::context::Connection;
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output};
+use crate::role::Role;
 
 /// Keeps the containers on plain Docker hosts fresh: tested digests, in quiet hours, one at a time, with rollback
 #[derive(Debug, Parser)]
@@ -35,7 +36,7 @@ use crate::output::{Format, Output};
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
-    verb: Verb,
+    command: Command,
     #[command(flatten)]
     connection: Connection,
     /// How data is written to standard output
@@ -72,6 +73,14 @@ enum Verb {
     Doctor(doctor::Args),
 }
 
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[command(flatten)]
+    Verb(Verb),
+    #[command(flatten)]
+    Role(Role),
+}
+
 /// What every verb works with.
 pub(crate) struct Session {
     connection: Connection,
@@ -93,8 +102,13 @@ impl Session {
 /// # Errors
 /// Why it did not do what was asked.
 pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
-    let Cli { verb, connection, output } = cli;
+    let Cli { command, connection, output } = cli;
     let session = Session { connection, output: Output::new(output) };
+    let verb = match command {
+        Command::Verb(verb) => verb,
+        // The roles bring a runtime of their own.
+        Command::Role(role) => return role.run(),
+    };
     // A verb talks to one coordinator and waits most of the time: one thread is enough.
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -121,7 +135,7 @@ async fn run_verb(verb: Verb, session: &Session) -> Result<Exit, Failure> {
 }
 
 /// Reads a duration for clap.
-fn parse_duration(text: &str) -> Result<Duration, nightshift_core::duration::InvalidDuration> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, nightshift_core::duration::InvalidDuration> {
     nightshift_core::duration::parse(text)
 }
 

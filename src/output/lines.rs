@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::output::table::{or_nothing, short_digest};
+use crate::view::Wait;
 use crate::view::rollout::{Pull, Rollout, Step};
 
 /// What is new since the last look; at the first look what has happened already.
@@ -22,7 +23,9 @@ pub(crate) fn changes(before: Option<&Rollout>, after: &Rollout) -> Vec<String> 
     lines.extend(pull_changes(before, after));
     lines.extend(step_changes(before, after));
     let known = before.map(|before| before.waiting_on.as_slice()).unwrap_or_default();
-    let new = after.waiting_on.iter().filter(|wait| !known.iter().any(|old| old.message == wait.message));
+    // How far a step is has a line of its own.
+    let told = |wait: &&Wait| wait.kind != "step" && !known.iter().any(|old| old.message == wait.message);
+    let new = after.waiting_on.iter().filter(told);
     lines.extend(new.map(|wait| format!("waiting on {}: {}", wait.kind, wait.message)));
     if after.outcome().is_some() && before.is_none_or(|before| before.outcome().is_none()) {
         lines.push(ending(after));
