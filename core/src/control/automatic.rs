@@ -113,6 +113,7 @@ impl Control {
                 }
                 waits.extend(gate_waits(app, now));
             }
+            waits.retain(|wait| !is_past(wait, app, fleet));
             waits
         })
     }
@@ -123,6 +124,15 @@ impl Control {
         let candidates = candidates(app, &self.catalog, fleet, &target.digest, false);
         candidates.iter().any(|candidate| candidate.skipped.is_none())
     }
+}
+
+/// Whether a wait is about tests of a digest that every instance runs already: nothing is held back by it.
+fn is_past(wait: &WaitingOn, app: &App, fleet: &Fleet) -> bool {
+    let WaitingOn::Gate { digest, denial: GateDenial::NotTested { .. } | GateDenial::TestsTooOld { .. } } = wait else {
+        return false;
+    };
+    let mut instances = fleet.instances(&app.spec.name).peekable();
+    instances.peek().is_some() && instances.all(|(_, instance)| instance.runs(digest))
 }
 
 /// What keeps an app from any automatic rollout.

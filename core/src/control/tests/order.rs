@@ -263,3 +263,12 @@ fn the_sample_log_of_the_invariants_is_what_a_rollout_writes() {
     }
     assert_eq!(text, include_str!("../../invariants/tests/good.json"), "NIGHTSHIFT_BLESS=1 writes it");
 }
+
+#[test]
+fn an_untested_digest_that_runs_everywhere_already_is_waited_for_by_nobody() {
+    let mut bench = Bench::new(&["n1", "n2"]);
+    bench.seen(1);
+    assert_eq!(bench.waits(), Vec::<String>::new());
+    bench.seen(2);
+    assert_eq!(bench.waits(), ["sha256:020202020202: no test report of kind `ci`"]);
+}
