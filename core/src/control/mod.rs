@@ -157,12 +157,13 @@ impl Control {
     }
 
     /// Until when absent agents count as still on their way; in the past as soon as all of them are back.
-    fn settled_at(&self, fleet: &Fleet) -> DateTime<Utc> {
-        let back = |name| fleet.node(name).is_some_and(|node| node.instances.is_some() || node.engine_error.is_some());
-        if self.catalog.nodes().all(|(name, _)| back(name)) {
-            return self.started_at;
+    fn settled_at(&self, fleet: &Fleet, now: DateTime<Utc>) -> DateTime<Utc> {
+        let latest = self.started_at + TimeDelta::from_std(SETTLE_TIME).unwrap_or(TimeDelta::MAX);
+        if latest <= now {
+            return latest;
         }
-        self.started_at + TimeDelta::from_std(SETTLE_TIME).unwrap_or(TimeDelta::MAX)
+        let back = |name| fleet.node(name).is_some_and(|node| node.instances.is_some() || node.engine_error.is_some());
+        if self.catalog.nodes().all(|(name, _)| back(name)) { self.started_at } else { latest }
     }
 
     /// Runs `judge` with everything a rollout decides on.
@@ -174,7 +175,7 @@ impl Control {
             catalog: &self.catalog,
             fleet,
             open: &open,
-            settled_at: self.settled_at(fleet),
+            settled_at: self.settled_at(fleet, now),
             unknown_after: self.unknown_after,
         })
     }

@@ -62,15 +62,11 @@ impl Decision {
     }
 
     /// Adds reasons to wait, without those that say again what is said of a place already.
-    pub(super) fn wait_for_all(&mut self, reasons: impl IntoIterator<Item = WaitingOn>, now: DateTime<Utc>) {
-        let said = |reason: &WaitingOn| {
-            reason.place().map(|(kind, node, container)| (kind, node.clone(), container.map(str::to_owned)))
-        };
-        let mut known: BTreeSet<_> = self.waiting_on.iter().filter_map(said).collect();
-        for reason in reasons {
-            if said(&reason).is_none_or(|place| known.insert(place)) {
-                self.wait(reason, now);
-            }
+    pub(super) fn wait_for_all(&mut self, reasons: Vec<WaitingOn>, now: DateTime<Utc>) {
+        let mut said: BTreeSet<_> = self.waiting_on.iter().filter_map(WaitingOn::place).collect();
+        let new: Vec<_> = reasons.iter().map(|reason| reason.place().is_none_or(|place| said.insert(place))).collect();
+        for (reason, _) in reasons.into_iter().zip(new).filter(|(_, new)| *new) {
+            self.wait(reason, now);
         }
     }
 }

@@ -62,7 +62,7 @@ impl Rollout {
                 }
                 self.order(step, canary, context, decision);
             }
-            None => decision.wait_for_all(away.into_values(), context.now),
+            None => decision.wait_for_all(away.into_values().collect(), context.now),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Which step may be ordered next, and what stands in the way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
 
@@ -122,14 +122,13 @@ impl Rollout {
         if let Some(error) = &connected.engine_error {
             return wait(WaitingOn::EngineDown { node: node.clone(), error: error.clone() });
         }
-        if connected.instances.is_none() {
-            return wait(WaitingOn::NodeDown { node: node.clone() });
-        }
+        let Some(instances) = &connected.instances else { return wait(WaitingOn::NodeDown { node: node.clone() }) };
         if let Some(until) = step.not_before.filter(|until| *until > context.now) {
             let reason = step.reason.clone().unwrap_or_default();
             return wait(WaitingOn::PutOff { node: node.clone(), container: step.container.clone(), reason, until });
         }
-        let Some(instance) = context.fleet.instance(self.app(), node, &step.container) else {
+        let here = |one: &&InstanceView| one.app == *self.app() && one.container == step.container;
+        let Some(instance) = instances.iter().find(here) else {
             return laggard("the container is no longer there".into());
         };
         if let Some(skip) = unwanted(app, step, instance) {
@@ -165,19 +164,24 @@ impl Rollout {
 
     /// Requests for images that nodes with pending steps do not have yet.
     pub(super) fn prepulls(&self, context: &Context<'_>) -> Vec<Action> {
-        let mut wanted = BTreeMap::new();
+        let mut wanted = BTreeSet::new();
         for step in self.current_steps().filter(|step| step.is_pending()) {
-            let due = match context.fleet.image_on(&step.node, self.app(), &step.to) {
-                None => context.fleet.node(&step.node).is_some(),
+            let Some(connected) = context.fleet.node(&step.node) else { continue };
+            let due = match connected.images.get(&(self.app().clone(), step.to.clone())) {
+                None => true,
                 Some(NodeImage::Failed { retry_at, .. }) => *retry_at <= context.now,
                 Some(NodeImage::Requested | NodeImage::Pulling(_) | NodeImage::Present) => false,
             };
             if due {
-                wanted.insert((step.node.clone(), step.to.clone()), ());
+                wanted.insert((&step.node, &step.to));
             }
         }
-        let action = |(node, digest)| Action::Prepull { node, app: self.app().clone(), digest };
-        wanted.into_keys().map(action).collect()
+        let action = |(node, digest): (&NodeName, &Digest)| Action::Prepull {
+            node: node.clone(),
+            app: self.app().clone(),
+            digest: digest.clone(),
+        };
+        wanted.into_iter().map(action).collect()
     }
 }
 
@@ -213,10 +217,8 @@ fn unavailable_instance(context: &Context<'_>, app: &App, node: &NodeName, conta
     if let Some(error) = &connected.engine_error {
         return Some(WaitingOn::EngineDown { node: node.clone(), error: error.clone() });
     }
-    if connected.instances.is_none() {
-        return Some(WaitingOn::NodeDown { node: node.clone() });
-    }
-    let instance = context.fleet.instance(&app.spec.name, node, container)?;
+    let Some(instances) = &connected.instances else { return Some(WaitingOn::NodeDown { node: node.clone() }) };
+    let instance = instances.iter().find(|one| one.app == app.spec.name && one.container == container)?;
     if instance.is_available() {
         return None;
     }

@@ -20,11 +20,14 @@ fn a_decision_in_a_fleet_of_five_thousand_nodes_takes_a_few_milliseconds() {
     let mut bench = large();
     let id = "r".parse().expect("well formed");
     let measure = |bench: &Bench, what: &str| {
-        let rounds = 20;
-        #[expect(clippy::disallowed_methods, reason = "a measurement needs a clock")]
-        let start = std::time::Instant::now();
-        (0..rounds).for_each(|_| drop(bench.control.tick(&bench.fleet, at(bench.now), &id)));
-        let each = start.elapsed() / rounds;
+        let one = |_| {
+            #[expect(clippy::disallowed_methods, reason = "a measurement needs a clock")]
+            let start = std::time::Instant::now();
+            drop(bench.control.tick(&bench.fleet, at(bench.now), &id));
+            start.elapsed()
+        };
+        // The least of many: a busy machine must not look like a slow decision.
+        let each = (0..50).map(one).min().expect("some");
         #[expect(clippy::print_stderr, reason = "a measurement is read by a person")]
         {
             eprintln!("{what}: {each:?}");

@@ -10,9 +10,9 @@ use crate::rollout::{Command, Overrides, WaitKind};
 use crate::spec::{FailureAction, RolloutMode};
 
 /// How many walks a test run makes; each is a few milliseconds.
-const SEEDS: u64 = 600;
+const SEEDS: u64 = 500;
 /// How many things happen in one walk before the faults stop.
-const LENGTH: usize = 250;
+const LENGTH: usize = 200;
 /// When a step may start in half of the walks, in seconds of a day: 08:10 to 10:00, with a cutoff of ten minutes.
 const SHORT_WINDOW: (i64, i64) = (8 * 3600 + 600, 10 * 3600 - 600);
 /// The same for the others, in seconds of a week that begins on a Friday: six days.
