@@ -202,6 +202,7 @@ fn a_rollback_is_never_rolled_back_and_stops_at_each_of_its_failures() {
     assert_eq!(bench.state(), RolloutState::Paused, "the second failure was not accepted with the first");
     bench.change(Command::Retry).expect("a person tries again");
     assert_eq!(bench.commit_all(), ["n2", "n1"], "of the retreat only, not of the advance");
+    assert!(bench.steps()[2].has_failed(), "what led to the retreat stays in the record");
     assert_eq!(bench.state(), RolloutState::RolledBack);
 }
 
