@@ -1,0 +1,16 @@
+//! The product end to end: the built program against three real Docker engines and a real registry.
+//!
+//! `scripts/test` starts the engines and names them in the environment (`support::Surroundings`); without them each test
+//! says that it is skipped. Every scenario has its own apps, containers and repositories, so all can run at the same time.
+//! What happened is read from the engines' own event streams, not from what the program says of itself.
+
+mod support;
+
+mod crashes;
+mod engines;
+mod mistakes;
+mod people;
+mod registries;
+mod rollback;
+mod rollout;
+mod waiting;

@@ -1,0 +1,144 @@
+//! One real engine: containers of a scenario, and what the engine itself says happened to them.
+
+use std::io::BufRead;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::http::{self, Place};
+use super::registry::Login;
+
+/// The API that the oldest engine we care for speaks.
+const API: &str = "/v1.41";
+
+/// An engine, and the part of it that belongs to one scenario.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    url: String,
+    unique: String,
+}
+
+impl Engine {
+    pub(super) fn new(url: &str, unique: &str) -> Self {
+        Self { url: url.to_owned(), unique: unique.to_owned() }
+    }
+
+    /// `unix:///path`.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    fn socket(&self) -> &str {
+        self.url.strip_prefix("unix://").expect("an engine of scripts/test has a socket")
+    }
+
+    /// What `scripts/engines` made: the directory that holds the socket.
+    pub(super) fn directory(&self) -> PathBuf {
+        Path::new(self.socket()).parent().expect("a socket lies in a directory").to_owned()
+    }
+
+    /// The whole name of a scenario's container.
+    pub(crate) fn name(&self, base: &str) -> String {
+        format!("{}-{base}", self.unique)
+    }
+
+    /// Asks the engine; the answer must be good.
+    pub(crate) fn call(&self, method: &str, path: &str, body: &Value) -> Value {
+        let (status, text) = self.try_call(method, path, body);
+        assert!(status < 400, "{method} {path} on {}: {status} {text}", self.url);
+        serde_json::from_str(&text).unwrap_or(Value::Null)
+    }
+
+    fn try_call(&self, method: &str, path: &str, body: &Value) -> (u16, String) {
+        self.try_call_with(method, path, &[("Content-Type", "application/json")], body)
+    }
+
+    fn try_call_with(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> (u16, String) {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let place = Place::Unix(self.socket().to_owned());
+        let path = format!("{API}{path}");
+        let answer = http::ask(&place, method, &path, headers, &body);
+        let answer = answer.unwrap_or_else(|error| panic!("the engine {} is up: {error}", self.url));
+        (answer.status, answer.text())
+    }
+
+    /// Starts a container of an image that was pulled, as `docker run -d` does. Returns its ID.
+    pub(crate) fn run(&self, base: &str, image: &str, more: Value) -> String {
+        let id = self.create(base, image, more);
+        self.call("POST", &format!("/containers/{id}/start"), &Value::Null);
+        id
+    }
+
+    /// Creates a container. `more` is the rest of the engine's own configuration.
+    pub(crate) fn create(&self, base: &str, image: &str, more: Value) -> String {
+        let mut body = more;
+        body["Image"] = json!(image);
+        let created = self.call("POST", &format!("/containers/create?name={}", self.name(base)), &body);
+        created["Id"].as_str().expect("a created container has an ID").to_owned()
+    }
+
+    /// Pulls an image.
+    pub(crate) fn pull(&self, image: &str) {
+        self.pull_as(image, None);
+    }
+
+    /// Pulls an image with a login.
+    pub(crate) fn pull_as(&self, image: &str, login: Option<&Login>) {
+        let header = login.map(Login::header);
+        let headers: Vec<_> = header.iter().map(|header| ("X-Registry-Auth", header.as_str())).collect();
+        let path = format!("/images/create?fromImage={image}");
+        let (status, text) = self.try_call_with("POST", &path, &headers, &Value::Null);
+        assert!(status == 200 && !text.contains("\"error\""), "pull of {image}: {status} {text}");
+    }
+
+    /// What the engine says about a container, by ID or whole name.
+    pub(crate) fn inspect(&self, container: &str) -> Value {
+        self.call("GET", &format!("/containers/{container}/json"), &Value::Null)
+    }
+
+    /// Runs a command in a container, and returns what it wrote.
+    pub(crate) fn exec(&self, container: &str, command: &str) -> String {
+        // With a terminal the output comes as it is, without frames around it.
+        let body = json!({"Cmd": ["sh", "-c", command], "AttachStdout": true, "AttachStderr": true, "Tty": true});
+        let exec = self.call("POST", &format!("/containers/{container}/exec"), &body);
+        let id = exec["Id"].as_str().expect("an exec has an ID");
+        let (status, text) =
+            self.try_call("POST", &format!("/exec/{id}/start"), &json!({"Detach": false, "Tty": true}));
+        assert!(status < 400, "exec on {}: {status} {text}", self.url);
+        text.trim().to_owned()
+    }
+
+    /// The stream of what happens to containers from now on, health checks only by their results.
+    pub(super) fn events(&self) -> Box<dyn BufRead + Send> {
+        let wanted =
+            ["create", "start", "kill", "die", "stop", "rename", "destroy", "health_status", "pause", "restart"];
+        let filters = json!({"type": ["container"], "event": wanted}).to_string();
+        let encoded: String = filters.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let path = format!("{API}/events?filters={encoded}");
+        let answer = http::ask(&Place::Unix(self.socket().to_owned()), "GET", &path, &[], "");
+        let answer = answer.unwrap_or_else(|error| panic!("the engine {} is up: {error}", self.url));
+        assert_eq!(answer.status, 200, "the engine tells its events");
+        answer.body
+    }
+
+    /// All containers of the scenario, running or not.
+    pub(crate) fn containers(&self) -> Vec<Value> {
+        let list = self.call("GET", "/containers/json?all=1", &Value::Null);
+        let ours = |container: &Value| {
+            let names = container["Names"].as_array().into_iter().flatten();
+            names.filter_map(Value::as_str).any(|name| name.starts_with(&format!("/{}-", self.unique)))
+        };
+        list.as_array().expect("a list").iter().filter(|container| ours(container)).cloned().collect()
+    }
+}
+
+impl Drop for Engine {
+    /// Removes the scenario's containers with their anonymous volumes.
+    fn drop(&mut self) {
+        for container in self.containers() {
+            let id = container["Id"].as_str().unwrap_or_default();
+            // Gone already is as good.
+            self.try_call("DELETE", &format!("/containers/{id}?force=1&v=1"), &Value::Null);
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What scenarios are made of: engines, a registry, the program, and patience with a deadline.
+
+mod engine;
+pub(crate) mod events;
+pub(crate) mod fleet;
+mod http;
+pub(crate) mod parts;
+mod program;
+mod registry;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+pub(crate) use engine::Engine;
+pub(crate) use program::{Cli, Role};
+pub(crate) use registry::{Image, Login, Registry};
+
+/// How often something is looked at that gives no event to wait for.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Engines and registry of one scenario. Its containers are removed in the end, also when it fails.
+pub(crate) struct Surroundings {
+    /// Three engines, each with a network of its own.
+    pub(crate) engines: Vec<Engine>,
+    /// A registry at the same address for all of them and for the tests.
+    pub(crate) registry: Registry,
+    /// A directory for the scenario's files.
+    pub(crate) directory: tempfile::TempDir,
+    unique: String,
+}
+
+impl Surroundings {
+    /// What the environment names; without it the scenario is skipped, and says so.
+    #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
+    pub(crate) fn of(scenario: &str) -> Option<Self> {
+        let (Ok(engines), Ok(registry)) =
+            (std::env::var("NIGHTSHIFT_TEST_ENGINES"), std::env::var("NIGHTSHIFT_TEST_REGISTRY"))
+        else {
+            eprintln!(
+                "SKIPPED: {scenario}: no engines (NIGHTSHIFT_TEST_ENGINES, NIGHTSHIFT_TEST_REGISTRY); run scripts/test"
+            );
+            return None;
+        };
+        // The same scenario may run twice on the same engines.
+        let unique = format!("{scenario}-{}", std::process::id());
+        let engines: Vec<Engine> = engines.split_whitespace().map(|url| Engine::new(url, &unique)).collect();
+        assert_eq!(engines.len(), 3, "NIGHTSHIFT_TEST_ENGINES names three engines");
+        let registry = Registry::new(&engines, registry, &unique);
+        let directory = tempfile::Builder::new().prefix(&unique).tempdir().expect("a directory");
+        Some(Self { engines, registry, directory, unique })
+    }
+
+    /// The same with a registry of its own, that may go down or ask for a login.
+    pub(crate) fn with_own_registry(scenario: &str, login: Option<Login>) -> Option<Self> {
+        let mut surroundings = Self::of(scenario)?;
+        surroundings.registry = surroundings.registry.of_its_own(login);
+        Some(surroundings)
+    }
+
+    /// The name of the scenario's app.
+    pub(crate) fn app(&self) -> String {
+        self.unique.clone()
+    }
+}
+
+/// The file of the repository.
+pub(crate) fn repository_file(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// Looks again and again until there is an answer.
+///
+/// # Panics
+/// The deadline is over; `what` says what was waited for, the last look what was there instead.
+pub(crate) fn eventually<T>(what: &str, deadline: Duration, mut look: impl FnMut() -> Result<T, String>) -> T {
+    let end = Instant::now() + deadline;
+    loop {
+        match look() {
+            Ok(found) => return found,
+            Err(instead) if Instant::now() >= end => panic!("not within {deadline:?}: {what}\ninstead: {instead}"),
+            Err(_) => std::thread::sleep(LOOK_EVERY),
+        }
+    }
+}

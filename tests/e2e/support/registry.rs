@@ -1,0 +1,167 @@
+//! The registry, and images made on the spot.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use base64::Engine as _;
+use base64::prelude::{BASE64_STANDARD as STANDARD, BASE64_URL_SAFE as URL_SAFE};
+use serde_json::json;
+
+use super::engine::Engine;
+use super::http::{self, Place};
+use super::repository_file;
+
+/// What a registry calls a manifest of the images here.
+const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+
+/// A registry, and the part of it that belongs to one scenario.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    address: String,
+    /// What `scripts/engines` made.
+    made: PathBuf,
+    unique: String,
+    /// Its name in `scripts/engines`; the one that all scenarios share has none.
+    name: Option<String>,
+    login: Option<Login>,
+}
+
+/// Who may use a registry.
+#[derive(Debug, Clone)]
+pub(crate) struct Login {
+    /// The user's name.
+    pub(crate) user: &'static str,
+    /// The password.
+    pub(crate) password: &'static str,
+}
+
+impl Login {
+    /// Docker's `config.json` with it.
+    pub(crate) fn docker_config(&self, registry: &str) -> String {
+        json!({"auths": {registry: {"auth": self.basic()}}}).to_string()
+    }
+
+    /// As HTTP and Docker's own file write it.
+    pub(crate) fn basic(&self) -> String {
+        STANDARD.encode(format!("{}:{}", self.user, self.password))
+    }
+
+    /// As an engine takes it with a pull.
+    pub(super) fn header(&self) -> String {
+        URL_SAFE.encode(json!({"username": self.user, "password": self.password}).to_string())
+    }
+}
+
+/// An image in the registry.
+#[derive(Debug, Clone)]
+pub(crate) struct Image {
+    /// `HOST:PORT/PATH`.
+    pub(crate) repository: String,
+    /// `sha256:…`.
+    pub(crate) digest: String,
+}
+
+impl Image {
+    /// `REPOSITORY@DIGEST`.
+    pub(crate) fn by_digest(&self) -> String {
+        format!("{}@{}", self.repository, self.digest)
+    }
+}
+
+impl Registry {
+    pub(super) fn new(engines: &[Engine], address: String, unique: &str) -> Self {
+        let made = engines.first().expect("there are engines").directory();
+        Self { address, made, unique: unique.to_owned(), name: None, login: None }
+    }
+
+    /// A registry of the scenario's own, that may go down or ask for a login. It ends with this value.
+    pub(crate) fn of_its_own(&self, login: Option<Login>) -> Self {
+        let name = Some(format!("registry-{}", self.unique));
+        let (made, unique) = (self.made.clone(), self.unique.clone());
+        let mut own = Self { address: String::new(), made, unique, name, login };
+        own.address = own.start();
+        own
+    }
+
+    /// Takes the registry up; its address.
+    pub(crate) fn start(&self) -> String {
+        let directory = self.made.to_str().expect("text");
+        let mut arguments = vec!["registry", "start", directory];
+        if let Some(login) = &self.login {
+            arguments.extend([login.user, login.password]);
+        }
+        self.script(&arguments)
+    }
+
+    /// Takes the registry down, with all its images kept.
+    pub(crate) fn stop(&self) {
+        self.script(&["registry", "stop", self.made.to_str().expect("text")]);
+    }
+
+    /// `HOST:PORT`.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// What an engine takes to pull from it.
+    pub(crate) fn login(&self) -> Option<&Login> {
+        self.login.as_ref()
+    }
+
+    fn script(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(repository_file("scripts/engines"));
+        if let Some(name) = &self.name {
+            command.env("REGISTRY", name);
+        }
+        let output = command.args(arguments).stdin(Stdio::null()).output().expect("the script is there");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text").trim().to_owned()
+    }
+
+    /// The name of a scenario's repository, with the registry's address.
+    pub(crate) fn repository(&self, name: &str) -> String {
+        format!("{}/{}/{name}", self.address, self.unique)
+    }
+
+    /// Makes an image and puts it at `NAME:TAG`. The options are those of `scripts/lib/images.sh`.
+    pub(crate) fn push(&self, name_and_tag: &str, options: &[&str]) -> Image {
+        let (name, _) = name_and_tag.split_once(':').expect("NAME:TAG");
+        let path = format!("{}/{name_and_tag}", self.unique);
+        let login = self.login.as_ref().map(|login| format!("{}:{}", login.user, login.password));
+        let mut arguments = vec!["push", self.made.to_str().expect("text"), &path];
+        arguments.extend(options);
+        if let Some(login) = &login {
+            arguments.extend(["--login", login]);
+        }
+        let digest = self.script(&arguments);
+        Image { repository: self.repository(name), digest }
+    }
+
+    /// Makes an image whose web server answers the text, and which is like no other image.
+    pub(crate) fn push_text(&self, name_and_tag: &str, text: &str, options: &[&str]) -> Image {
+        let text = format!("{text} of {}", self.unique);
+        let mut all = vec!["--text", &text];
+        all.extend(options);
+        self.push(name_and_tag, &all)
+    }
+
+    /// Makes a tag point to an image that is there already.
+    pub(crate) fn tag(&self, image: &Image, tag: &str) {
+        let place = Place::Tcp(self.address.clone());
+        let path = image.repository.split_once('/').expect("it has a path").1;
+        let from = format!("/v2/{path}/manifests/{}", image.digest);
+        let manifest = http::ask(&place, "GET", &from, &[("Accept", MANIFEST)], "").expect("the registry is up").text();
+        let to = format!("/v2/{path}/manifests/{tag}");
+        let answer =
+            http::ask(&place, "PUT", &to, &[("Content-Type", MANIFEST)], &manifest).expect("the registry is up");
+        assert_eq!(answer.status, 201, "the tag is set");
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        if self.name.is_some() {
+            self.stop();
+        }
+    }
+}
