@@ -87,7 +87,17 @@ impl Role {
 }
 
 impl Drop for Role {
+    /// Ends it. An ERROR in its log means that somebody must act: no scenario here asks for that.
     fn drop(&mut self) {
+        self.end();
+        let log = self.log();
+        let alarm = log.lines().find(|line| line.contains(" ERROR "));
+        assert!(alarm.is_none() || std::thread::panicking(), "{} calls for help: {alarm:?}", self.name);
+    }
+}
+
+impl Role {
+    fn end(&mut self) {
         if self.child.try_wait().is_ok_and(|status| status.is_some()) {
             return;
         }
