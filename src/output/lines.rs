@@ -6,9 +6,6 @@ use crate::output::table::{or_nothing, short_digest};
 use crate::view::Wait;
 use crate::view::rollout::{Pull, Rollout, Step};
 
-/// The word of a wait for a step in flight.
-const WAIT_FOR_STEP: &str = "step";
-
 /// What is new since the last look; at the first look what has happened already.
 pub(crate) fn changes(before: Option<&Rollout>, after: &Rollout) -> Vec<String> {
     let mut lines = Vec::new();
@@ -24,9 +21,7 @@ pub(crate) fn changes(before: Option<&Rollout>, after: &Rollout) -> Vec<String> 
         lines.push(after.state.replace('_', " "));
     }
     lines.extend(pull_changes(before, after));
-    let steps = step_changes(before, after);
-    let told_by_step = !steps.is_empty();
-    lines.extend(steps);
+    lines.extend(step_changes(before, after));
     let known = before.map(|before| before.waiting_on.as_slice()).unwrap_or_default();
     // How far a step is has a line of its own.
     let told = |wait: &&Wait| wait.kind != "step" && !known.iter().any(|old| old.message == wait.message);
