@@ -184,7 +184,10 @@ fn connected(
 /// What a message means for the driver; `None` for what needs no answer.
 fn said(message: pb::AgentMessage, now: DateTime<Utc>) -> Result<Option<NodeSaid>, convert::Error> {
     Ok(match message.body {
-        Some(Body::Inventory(inventory)) => Some(NodeSaid::Inventory(inventory.into_instances()?)),
+        Some(Body::Inventory(inventory)) => {
+            let revision = inventory.watch_revision;
+            Some(NodeSaid::Inventory { revision, instances: inventory.into_instances()? })
+        }
         Some(Body::Report(report)) => {
             let Some(step) = report.step else { return Ok(None) };
             let report_of_step = Box::new(StepReport::try_from(step)?);

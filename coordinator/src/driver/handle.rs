@@ -94,7 +94,12 @@ pub enum NodeSaid {
         skew: TimeDelta,
     },
     /// A complete inventory, or the engine's error.
-    Inventory(Result<Vec<InstanceView>, String>),
+    Inventory {
+        /// The Watch that it answers.
+        revision: u64,
+        /// What was found.
+        instances: Result<Vec<InstanceView>, String>,
+    },
     /// How far a step is.
     Report {
         /// The agent's number of this report.

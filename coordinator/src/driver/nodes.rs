@@ -23,6 +23,8 @@ struct Session {
     outbox: mpsc::Sender<Result<pb::CoordinatorMessage, Status>>,
     /// What it was last told to look for.
     watched: Option<Vec<WatchedApp>>,
+    /// The number of that Watch.
+    revision: u64,
 }
 
 /// The ways to all agents.
@@ -48,6 +50,7 @@ impl Sessions {
                 self.watch_revision += 1;
                 let message = pb::Watch::of(&apps, self.watch_revision);
                 session.watched = Some(apps);
+                session.revision = self.watch_revision;
                 self.send(&node, Body::Watch(message));
             }
         }
@@ -108,7 +111,7 @@ impl Driver {
         match said {
             NodeSaid::Connected { session, facts, labels, steps, outbox } => {
                 tracing::info!(node = %node, engine = %facts.engine_version, "node is connected");
-                self.sessions.open.insert(node.clone(), Session { id: session, outbox, watched: None });
+                self.sessions.open.insert(node.clone(), Session { id: session, outbox, watched: None, revision: 0 });
                 self.welcome(&node);
                 if self.control.catalog().node(&node).is_none() {
                     let (request, by) = Self::enrolled(node.clone());
@@ -135,7 +138,11 @@ impl Driver {
                 self.fleet.heard(&node, skew, now);
                 self.sessions.send(&node, Body::Heartbeat(pb::HeartbeatReply { now: Some(from_timestamp(now)) }));
             }
-            NodeSaid::Inventory(instances) => {
+            NodeSaid::Inventory { revision, instances } => {
+                // One that answers an earlier Watch does not know of every app: it would look as if instances were gone.
+                if self.sessions.open.get(&node).is_none_or(|session| session.revision != revision) {
+                    return Ok(());
+                }
                 let usable = instances.is_ok();
                 self.fleet.inventory(&node, instances);
                 if usable {

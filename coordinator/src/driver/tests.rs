@@ -123,13 +123,15 @@ struct Agent {
     handle: Handle,
     inbox: mpsc::Receiver<Result<pb::CoordinatorMessage, Status>>,
     reports: u64,
+    /// The last Watch that it has read.
+    watch: Option<u64>,
 }
 
 impl Agent {
     async fn connect(fixture: &Fixture, name: &str, session: u64, steps: Vec<StepReport>) -> Self {
         let (outbox, inbox) = mpsc::channel(64);
         let (name, facts) = (name.parse().expect("well formed"), NodeFacts::default());
-        let agent = Self { name, handle: fixture.handle.clone(), inbox, reports: 0 };
+        let agent = Self { name, handle: fixture.handle.clone(), inbox, reports: 0, watch: None };
         agent.say(NodeSaid::Connected { session, facts, labels: Labels::new(), steps, outbox }).await;
         agent
     }
@@ -138,8 +140,16 @@ impl Agent {
         self.handle.node(self.name.clone(), said).await.expect("heard");
     }
 
-    async fn runs(&self, number: u8) {
-        self.say(NodeSaid::Inventory(Ok(vec![InstanceView {
+    async fn runs(&mut self, number: u8) {
+        if self.watch.is_none() {
+            self.next(|body| matches!(body, Body::Watch(_)).then_some(())).await;
+        }
+        let revision = self.watch.expect("just read");
+        self.says_it_runs(number, revision).await;
+    }
+
+    async fn says_it_runs(&self, number: u8, revision: u64) {
+        let instances = Ok(vec![InstanceView {
             app: app(),
             container_id: ContainerId(format!("{}-{number}", self.name)),
             container: "web".into(),
@@ -150,8 +160,8 @@ impl Agent {
             health: Health::Healthy,
             refusal: None,
             image_created: None,
-        }])))
-        .await;
+        }]);
+        self.say(NodeSaid::Inventory { revision, instances }).await;
     }
 
     /// The next message of a kind; images are reported as present on the way.
@@ -163,6 +173,9 @@ impl Agent {
                 if let Body::Prepull(wanted) = &body {
                     let digest = wanted.digest.parse().expect("a digest");
                     self.say(NodeSaid::Image(ImageReport { app: app(), digest, state: ImageState::Present })).await;
+                }
+                if let Body::Watch(watch) = &body {
+                    self.watch = Some(watch.revision);
                 }
                 if let Some(found) = want(&body) {
                     return found;
@@ -278,7 +291,7 @@ async fn an_older_session_that_ends_late_does_not_end_the_newer_one() {
     let fixture = Fixture::start().await;
     fixture.follow_web().await;
     let old = Agent::connect(&fixture, "n1", 1, Vec::new()).await;
-    let new = Agent::connect(&fixture, "n1", 2, Vec::new()).await;
+    let mut new = Agent::connect(&fixture, "n1", 2, Vec::new()).await;
     new.runs(1).await;
     old.say(NodeSaid::Gone { session: 1 }).await;
     let connected = |view: &View<'_>| view.fleet.connected().count();
@@ -309,4 +322,20 @@ async fn every_fact_is_in_the_log_once_and_the_fold_of_it_is_the_same() {
     let after = fixture.handle.ask(|view| (view.control.catalog().clone(), view.sequence)).await.expect("answers");
     assert_eq!(before, after);
     assert_eq!(before.1, crate::store::Sequence(3), "applied, seen, reported: what is no news is not stored");
+}
+
+#[tokio::test]
+async fn an_inventory_that_answers_an_earlier_watch_loses_no_instance() {
+    let fixture = Fixture::start().await;
+    fixture.follow_web().await;
+    let mut agent = Agent::connect(&fixture, "n1", 1, Vec::new()).await;
+    agent.runs(1).await;
+    let adopted = |view: &View<'_>| view.control.catalog().app(&app()).map(|app| app.adopted.len());
+    assert_eq!(fixture.handle.ask(adopted).await.expect("answers"), Some(1));
+    let earlier = agent.watch.expect("read") - 1;
+    agent.say(NodeSaid::Inventory { revision: earlier, instances: Ok(Vec::new()) }).await;
+    assert_eq!(fixture.handle.ask(adopted).await.expect("answers"), Some(1));
+    let now = agent.watch.expect("read");
+    agent.say(NodeSaid::Inventory { revision: now, instances: Ok(Vec::new()) }).await;
+    assert_eq!(fixture.handle.ask(adopted).await.expect("answers"), Some(0));
 }
