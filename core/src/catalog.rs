@@ -270,6 +270,7 @@ impl Catalog {
             Event::RolloutPlanned { .. }
             | Event::RolloutMoved { .. }
             | Event::RolloutPromoted { .. }
+            | Event::RolloutOverridden { .. }
             | Event::StepOrdered { .. }
             | Event::StepReported { .. }
             | Event::StepUnknown { .. }

@@ -203,6 +203,15 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// A person set rules aside for a rollout that was there already.
+    RolloutOverridden {
+        /// The rollout.
+        rollout: RolloutId,
+        /// All that is set aside from now on.
+        overrides: Overrides,
+        /// Why.
+        reason: String,
+    },
     /// An instruction to replace an instance was given.
     StepOrdered {
         /// The rollout.
@@ -275,6 +284,7 @@ impl Event {
             Self::RolloutPlanned { rollout, .. }
             | Self::RolloutMoved { rollout, .. }
             | Self::RolloutPromoted { rollout, .. }
+            | Self::RolloutOverridden { rollout, .. }
             | Self::StepOrdered { rollout, .. }
             | Self::StepReported { rollout, .. }
             | Self::StepUnknown { rollout, .. }
@@ -310,6 +320,7 @@ impl Event {
             Self::RolloutPlanned { .. }
             | Self::RolloutMoved { .. }
             | Self::RolloutPromoted { .. }
+            | Self::RolloutOverridden { .. }
             | Self::RollbackPlanned { .. }
             | Self::AppApplied { .. }
             | Self::AppEnabled { .. }
@@ -348,6 +359,7 @@ impl Event {
             | Self::NodeRemoved { .. }
             | Self::RolloutMoved { .. }
             | Self::RolloutPromoted { .. }
+            | Self::RolloutOverridden { .. }
             | Self::StepOrdered { .. }
             | Self::StepReported { .. }
             | Self::StepUnknown { .. }
@@ -378,6 +390,7 @@ impl Event {
             | Self::RolloutPlanned { .. }
             | Self::RolloutMoved { .. }
             | Self::RolloutPromoted { .. }
+            | Self::RolloutOverridden { .. }
             | Self::StepOrdered { .. }
             | Self::StepReported { .. }
             | Self::StepUnknown { .. }
@@ -408,6 +421,7 @@ impl Event {
             Self::RolloutPlanned { .. } => "rollout_planned",
             Self::RolloutMoved { .. } => "rollout_moved",
             Self::RolloutPromoted { .. } => "rollout_promoted",
+            Self::RolloutOverridden { .. } => "rollout_overridden",
             Self::StepOrdered { .. } => "step_ordered",
             Self::StepReported { .. } => "step_reported",
             Self::StepUnknown { .. } => "step_unknown",
@@ -470,6 +484,7 @@ impl fmt::Display for Event {
             Self::RolloutMoved { to, reason, .. } if reason.is_empty() => write!(f, "rollout is {to}"),
             Self::RolloutMoved { to, reason, .. } => write!(f, "rollout is {to}: {reason}"),
             Self::RolloutPromoted { reason, .. } => write!(f, "rollout is promoted: {reason}"),
+            Self::RolloutOverridden { overrides, reason, .. } => write!(f, "rollout sets aside {overrides}: {reason}"),
             Self::StepOrdered { step, container_id, .. } => {
                 write!(f, "step {step} is ordered for container {}", container_id.short())
             }

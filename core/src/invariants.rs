@@ -128,6 +128,7 @@ impl Judge<'_> {
             | Event::NodeAvailabilitySet { .. }
             | Event::NodeRemoved { .. }
             | Event::RolloutPromoted { .. }
+            | Event::RolloutOverridden { .. }
             | Event::StepRequeued { .. }
             | Event::StepSkipped { .. } => {}
         }

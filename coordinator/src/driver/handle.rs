@@ -62,7 +62,7 @@ type StartRequest = Box<dyn FnOnce(RolloutId) -> Request + Send>;
 /// What arrives at the driver.
 pub(super) enum Message {
     Request { request: Request, by: Actor, reply: oneshot::Sender<Result<Vec<Recorded>, Rejection>> },
-    Start { start: StartRequest, by: Actor, reply: oneshot::Sender<Result<RolloutId, Rejection>> },
+    Start { app: AppName, start: StartRequest, by: Actor, reply: oneshot::Sender<Result<RolloutId, Rejection>> },
     Question(Question),
     Registry { image: ImageRef, failure: Option<RegistryFailure> },
     Node { node: NodeName, said: NodeSaid },
@@ -138,17 +138,18 @@ impl Handle {
         Ok(within(answer).await??)
     }
 
-    /// Asks for a rollout; its identity.
+    /// Asks for a rollout of an app; its identity, or that of the one that is on its way there already.
     ///
     /// # Errors
     /// It was rejected, or the coordinator is ending.
     pub async fn start(
         &self,
+        app: AppName,
         start: impl FnOnce(RolloutId) -> Request + Send + 'static,
         by: Actor,
     ) -> Result<RolloutId, Refusal> {
         let (reply, answer) = oneshot::channel();
-        self.send(Message::Start { start: Box::new(start), by, reply }).await?;
+        self.send(Message::Start { app, start: Box::new(start), by, reply }).await?;
         Ok(within(answer).await??)
     }
 

@@ -236,13 +236,15 @@ impl Driver {
                 // Whoever asked may have gone away; what was asked is done all the same.
                 drop(reply.send(answer));
             }
-            Message::Start { start, by, reply } => {
+            Message::Start { app, start, by, reply } => {
                 let now = (self.clock)();
                 let id = self.new_id(now);
                 let answer = match self.control.request(start(id.clone()), &by, &self.fleet, now) {
                     Ok(events) => {
                         self.store(events).await?;
-                        Ok(id)
+                        let new = self.control.rollout(&id).is_some();
+                        let joined = self.control.open_rollout(&app).filter(|_| !new);
+                        Ok(joined.map_or(id, |open| open.id.clone()))
                     }
                     Err(rejection) => Err(rejection),
                 };

@@ -49,7 +49,8 @@ impl Operator {
     pub(super) async fn start(&self, request: Request<pb::StartRolloutRequest>) -> Answer<pb::Rollout> {
         let (by, asked) = self.may_operate(request).await?;
         let (app, options) = start_options(asked)?;
-        let id = self.driver.start(move |id| control::Request::Start { app, options, id }, by).await?;
+        let of = app.clone();
+        let id = self.driver.start(of, move |id| control::Request::Start { app, options, id }, by).await?;
         self.rollout(id.to_string()).await
     }
 
@@ -58,7 +59,8 @@ impl Operator {
         let app: AppName = parse(&asked.app)?;
         let digest = if asked.digest.is_empty() { None } else { Some(parse(&asked.digest)?) };
         let reason = reason(asked.reason)?;
-        let id = self.driver.start(move |id| control::Request::Rollback { app, digest, reason, id }, by).await?;
+        let of = app.clone();
+        let id = self.driver.start(of, move |id| control::Request::Rollback { app, digest, reason, id }, by).await?;
         self.rollout(id.to_string()).await
     }
 

@@ -8,6 +8,7 @@
 mod automatic;
 mod reports;
 mod requests;
+mod start;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -19,7 +20,8 @@ use crate::event::Recorded;
 use crate::fleet::Fleet;
 use crate::ids::{AppName, Epoch, RolloutId};
 use crate::rollout::{Context, Decision, Rejection, RejectionKind, Rollout, WaitingOn};
-pub use requests::{Plan, Request, StartOptions};
+pub use requests::{Request, StartOptions};
+pub use start::Plan;
 
 /// Ended rollouts remembered of one app: enough to look back some weeks; older ones are in the event log.
 const ENDED_LIMIT: usize = 30;

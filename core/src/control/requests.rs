@@ -6,17 +6,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::catalog::{App, Availability};
 use crate::control::Control;
-use crate::control::automatic::planned;
 use crate::event::{Actor, Event, Recorded};
 use crate::fleet::Fleet;
 use crate::ids::{AppName, NodeName, RolloutId, SpecVersion};
 use crate::image::Digest;
-use crate::release::{GateDenial, TestReport, TestResult};
-use crate::rollout::{
-    Candidate, Command, Context, Overrides, Rejection, RejectionKind, Skip, WaitingOn, candidates, running_digest,
-};
+use crate::release::{TestReport, TestResult};
+use crate::rollout::{Command, Overrides, Rejection, RejectionKind};
 use crate::spec::{AppSpec, TestKind, spec_differences};
-use crate::step::Purpose;
 
 /// Most reports kept of one release: a CI that reports in a loop must not fill the memory.
 const REPORT_LIMIT: usize = 100;
@@ -137,15 +133,6 @@ pub enum Request {
     },
 }
 
-/// A rollout as it would be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
-    /// The target.
-    pub to: Digest,
-    /// Every instance, in order, with the reason where it would be left out.
-    pub candidates: Vec<Candidate>,
-}
-
 fn not_found(what: &str, name: &impl std::fmt::Display, list: &str) -> Rejection {
     Rejection::new(RejectionKind::NotFound, format!("no {what} `{name}`"))
         .hint(format!("`nightshift {list}` shows them"))
@@ -179,9 +166,9 @@ impl Control {
                 self.quarantine(app, digest, quarantined, reason)?
             }
             Request::Start { app, options, id } => {
-                vec![self.with_context(fleet, now, |context| self.start(&app, &options, &id, context))?]
+                self.with_context(fleet, now, |context| self.start(&app, &options, &id, context))?
             }
-            Request::Rollback { app, digest, reason, id } => vec![self.roll_back(&app, digest, &reason, &id, fleet)?],
+            Request::Rollback { app, digest, reason, id } => self.roll_back(&app, digest, &reason, &id, fleet)?,
             Request::Change { rollout, command, reason } => {
                 let rollout = self.find_rollout(&rollout)?;
                 return self.with_context(fleet, now, |context| rollout.command(command, by, &reason, context));
@@ -200,7 +187,7 @@ impl Control {
         Ok(events.into_iter().map(|event| Recorded { at: now, by: by.clone(), event }).collect())
     }
 
-    fn must_know(&self, app: &AppName) -> Result<&App, Rejection> {
+    pub(super) fn must_know(&self, app: &AppName) -> Result<&App, Rejection> {
         self.catalog.app(app).ok_or_else(|| not_found("app", app, "app list"))
     }
 
@@ -251,7 +238,7 @@ impl Control {
 
     fn remove_app(&self, app: AppName, reason: String) -> Result<Vec<Event>, Rejection> {
         self.must_know(&app)?;
-        self.must_not_be_open(&app)?;
+        self.must_not_be_in_work(&app)?;
         Ok(vec![Event::AppRemoved { app, reason }])
     }
 
@@ -311,203 +298,5 @@ impl Control {
             (true, false) => vec![Event::QuarantineCleared { app, digest, reason }],
             (true, true) | (false, false) => Vec::new(),
         })
-    }
-
-    /// What `rollout start` with these options would do, without doing it.
-    ///
-    /// # Errors
-    /// It would be refused.
-    pub fn plan(
-        &self,
-        app: &AppName,
-        options: &StartOptions,
-        fleet: &Fleet,
-        now: DateTime<Utc>,
-    ) -> Result<Plan, Rejection> {
-        let known = self.must_know(app)?;
-        let to = self.target(known, options, now)?;
-        let backwards = options.digest.is_some();
-        let candidates = candidates(known, &self.catalog, fleet, &to, backwards);
-        Ok(Plan { to, candidates })
-    }
-
-    /// The digest that a person's rollout goes to, if the gate allows it.
-    fn target(&self, app: &App, options: &StartOptions, now: DateTime<Utc>) -> Result<Digest, Rejection> {
-        let name = &app.spec.name;
-        let Some(digest) = &options.digest else {
-            if let Some(release) = app.target(now) {
-                return Ok(release.digest.clone());
-            }
-            let newest = app.releases.last();
-            let message = match newest.and_then(|release| Some((release, app.spec.gate.judge(release, now).err()?))) {
-                Some((release, denial)) => {
-                    format!("no release of `{name}` may be rolled out; {}: {denial}", release.digest.short())
-                }
-                None => format!("no release of `{name}` is known yet"),
-            };
-            let hint = format!("`nightshift release list {name}` shows what is known");
-            return Err(Rejection::new(RejectionKind::Rule, message).hint(hint));
-        };
-        let Some(release) = app.release(digest) else {
-            let hint =
-                format!("`nightshift release list {name}` shows the known ones; CI makes one known by a test report");
-            return Err(Rejection::new(
-                RejectionKind::Rule,
-                format!("{} of `{name}` is not known, so not tested", digest.short()),
-            )
-            .hint(hint));
-        };
-        let gate = &app.spec.gate;
-        let verdict =
-            if options.overrides.quarantine { gate.judge_tests(release, now) } else { gate.judge(release, now) };
-        verdict.map(|()| digest.clone()).map_err(|denial| refuse(name, digest, &denial))
-    }
-
-    fn start(
-        &self,
-        app: &AppName,
-        options: &StartOptions,
-        id: &RolloutId,
-        context: &Context<'_>,
-    ) -> Result<Event, Rejection> {
-        let known = self.must_know(app)?;
-        self.must_not_be_open(app)?;
-        if !known.enabled {
-            let message = format!("app `{app}` is disabled");
-            return Err(
-                Rejection::new(RejectionKind::Rule, message).hint(format!("`nightshift app enable {app}` first"))
-            );
-        }
-        if options.overrides.any() && options.reason.trim().is_empty() {
-            let message = "setting a rule aside needs a reason";
-            return Err(Rejection::new(RejectionKind::Usage, message).hint("add `--reason TEXT`"));
-        }
-        let plan = self.plan(app, options, context.fleet, context.now)?;
-        let steps: Vec<_> =
-            plan.candidates.iter().filter(|one| one.skipped.is_none()).map(|one| one.step.clone()).collect();
-        if steps.is_empty() {
-            return Err(nothing_to_do(app, &plan));
-        }
-        must_ever_start(known, options, context)?;
-        let reason = if options.reason.is_empty() { "asked for by a person" } else { &options.reason };
-        Ok(planned(known, id, plan.to, steps, Purpose::Update, options.overrides, reason))
-    }
-
-    fn must_not_be_open(&self, app: &AppName) -> Result<(), Rejection> {
-        let Some(open) = self.rollout_in_work(app) else { return Ok(()) };
-        let (message, hint) = if open.state.is_end() {
-            let nodes: Vec<_> = open.in_flight().map(|step| step.node.to_string()).collect();
-            let message =
-                format!("rollout `{}` of app `{app}` is {}, but its last step is still in work", open.id, open.state);
-            (message, format!("wait for {0}, or `nightshift node remove {0}` if it never comes back", nodes.join(", ")))
-        } else {
-            let message = format!("app `{app}` has an open rollout, `{}`, which is {}", open.id, open.state);
-            (message, format!("`nightshift rollout show {0}`, or `nightshift rollout abort {0}` first", open.id))
-        };
-        Err(Rejection::new(RejectionKind::Conflict, message).hint(hint))
-    }
-
-    fn roll_back(
-        &self,
-        app: &AppName,
-        digest: Option<Digest>,
-        reason: &str,
-        id: &RolloutId,
-        fleet: &Fleet,
-    ) -> Result<Event, Rejection> {
-        let known = self.must_know(app)?;
-        self.must_not_be_open(app)?;
-        let to = match digest {
-            Some(digest) => self.must_be_known_good(known, digest)?,
-            None => {
-                // Of a fleet that runs several digests the newest one is what is gone back from.
-                let running =
-                    fleet.instances(app).filter_map(|(node, instance)| match known.replaced(node, instance) {
-                        Some(replaced) => Some(replaced.digest.clone()),
-                        None => running_digest(known, instance),
-                    });
-                let newest = running.max_by_key(|digest| known.age_rank(digest));
-                let before = known.known_good_before(newest.as_ref());
-                let missing = || {
-                    Rejection::new(RejectionKind::Rule, format!("app `{app}` has no other known-good release"))
-                        .hint(format!("`nightshift release list {app}` shows what is known"))
-                };
-                before.ok_or_else(missing)?.digest.clone()
-            }
-        };
-        let candidates = candidates(known, &self.catalog, fleet, &to, true);
-        let plan = Plan { to: to.clone(), candidates };
-        let steps: Vec<_> =
-            plan.candidates.iter().filter(|one| one.skipped.is_none()).map(|one| one.step.clone()).collect();
-        if steps.is_empty() {
-            return Err(nothing_to_do(app, &plan));
-        }
-        let reason = if reason.is_empty() { "a person asked to go back" } else { reason };
-        Ok(planned(known, id, to, steps, Purpose::Rollback, Overrides::default(), reason))
-    }
-
-    fn must_be_known_good(&self, app: &App, digest: Digest) -> Result<Digest, Rejection> {
-        let release = app.release(&digest);
-        let name = &app.spec.name;
-        let refusal = match release {
-            Some(release) if release.quarantine.is_some() => format!("{} of `{name}` is quarantined", digest.short()),
-            Some(release) if release.known_good.is_some() => return Ok(digest),
-            Some(_) | None => format!("{} of `{name}` was never known-good on this fleet", digest.short()),
-        };
-        Err(Rejection::new(RejectionKind::Rule, refusal)
-            .hint(format!("`nightshift release list {name}` shows the known-good ones")))
-    }
-}
-
-fn refuse(app: &AppName, digest: &Digest, denial: &GateDenial) -> Rejection {
-    let hint = match denial {
-        GateDenial::Quarantined { .. } => {
-            format!("`nightshift release clear {app} {digest} --reason …` if you know that it is good")
-        }
-        GateDenial::NotTested { .. } | GateDenial::TestsTooOld { .. } => {
-            format!("CI reports with `nightshift release report {app} --digest {digest} --result passed`")
-        }
-        GateDenial::TestFailed { .. } => "build again: a new digest gets new tests".to_owned(),
-        GateDenial::CoolingDown { .. } => "wait, or lower `gate.cooldown`".to_owned(),
-    };
-    Rejection::new(RejectionKind::Rule, format!("{} of `{app}` may not be rolled out: {denial}", digest.short()))
-        .hint(hint)
-}
-
-fn nothing_to_do(app: &AppName, plan: &Plan) -> Rejection {
-    let reasons: Vec<_> = plan
-        .candidates
-        .iter()
-        .filter(|one| one.skipped != Some(Skip::AtTarget))
-        .filter_map(|one| Some(format!("{} on {} {}", one.step.container, one.step.node, one.skipped.as_ref()?)))
-        .collect();
-    let message = if plan.candidates.is_empty() {
-        format!("app `{app}` has no instance on a connected node")
-    } else if reasons.is_empty() {
-        format!("every instance of `{app}` runs {} already", plan.to.short())
-    } else {
-        format!("no instance of `{app}` can be moved to {}: {}", plan.to.short(), reasons.join("; "))
-    };
-    Rejection::new(RejectionKind::Conflict, message).hint(format!("`nightshift app show {app}` shows its instances"))
-}
-
-/// A rollout that could never start a step is refused at once, not left to wait for ever.
-fn must_ever_start(app: &App, options: &StartOptions, context: &Context<'_>) -> Result<(), Rejection> {
-    let overrides = options.overrides;
-    let now_hint = "`--now --reason TEXT` starts it outside the quiet hours";
-    let Some(quiet) = &app.spec.quiet_hours else {
-        if overrides.now {
-            return Ok(());
-        }
-        return Err(Rejection::new(RejectionKind::Rule, WaitingOn::NoQuietHours.to_string()).hint(now_hint));
-    };
-    match overrides.may_start(quiet, context.now, app.spec.update.worst_case(true)) {
-        // Whoever says now does not mean after the freeze.
-        Err(denial) if overrides.now => Err(Rejection::new(RejectionKind::Rule, denial.to_string())
-            .hint("`--override-freeze` overrides the freeze, too")),
-        Err(denial) if denial.wake_at().is_none() => {
-            Err(Rejection::new(RejectionKind::Rule, denial.to_string()).hint(denial.hint().unwrap_or(now_hint)))
-        }
-        Ok(_) | Err(_) => Ok(()),
     }
 }

@@ -187,6 +187,7 @@ impl Ledger {
             Event::RolloutPlanned { .. }
             | Event::RolloutMoved { .. }
             | Event::RolloutPromoted { .. }
+            | Event::RolloutOverridden { .. }
             | Event::StepOrdered { .. }
             | Event::StepReported { .. }
             | Event::StepUnknown { .. }
@@ -222,6 +223,9 @@ impl Ledger {
         }
         if let Event::RolloutMoved { to, .. } = event {
             entry.moved(*to);
+        }
+        if let Event::RolloutOverridden { overrides, .. } = event {
+            entry.overrides = *overrides;
         }
         if let Event::RollbackPlanned { steps, .. } = event {
             entry.back = true;

@@ -47,6 +47,11 @@ impl Rollout {
                 self.promoted = true;
                 self.progress_at = recorded.at;
             }
+            Event::RolloutOverridden { overrides, reason, .. } => {
+                self.overrides = *overrides;
+                self.reason.clone_from(reason);
+                self.progress_at = recorded.at;
+            }
             Event::StepOrdered { step, generation, container_id, from, canary, .. } => {
                 let at = recorded.at;
                 self.with_step(*step, |step| {

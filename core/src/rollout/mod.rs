@@ -199,6 +199,12 @@ impl Rollout {
         self.steps.iter().filter(|step| step.is_in_flight())
     }
 
+    /// Whether a step of it was ever ordered.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.steps.iter().any(|step| step.started_at.is_some())
+    }
+
     /// Failed steps of the present direction that nobody has accepted yet.
     #[must_use]
     pub fn failures(&self) -> usize {

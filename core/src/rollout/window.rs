@@ -1,6 +1,7 @@
 //! When the quiet hours let a step start, and for how long a rollout may be allowed to work without getting anywhere.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -14,6 +15,16 @@ impl Overrides {
     #[must_use]
     pub const fn any(self) -> bool {
         self.now || self.freeze || self.quarantine
+    }
+
+    /// What is set aside by the one or the other.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self {
+            now: self.now || other.now,
+            freeze: self.freeze || other.freeze,
+            quarantine: self.quarantine || other.quarantine,
+        }
     }
 
     /// Whether a step with this worst case may start now; with the instant since which it may.
@@ -34,6 +45,15 @@ impl Overrides {
         }
         let quiet = if self.freeze { Cow::Owned(quiet.without_freezes()) } else { Cow::Borrowed(quiet) };
         quiet.may_start(now, worst_case).map(|window| Some(window.starts))
+    }
+}
+
+/// The words of people: `quiet hours, freeze`.
+impl fmt::Display for Overrides {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = [(self.now, "quiet hours"), (self.freeze, "freeze"), (self.quarantine, "quarantine")];
+        let words: Vec<_> = all.into_iter().filter(|(set, _)| *set).map(|(_, word)| word).collect();
+        f.pad(&words.join(", "))
     }
 }
 

@@ -2,6 +2,9 @@
 
 use super::bench::*;
 
+/// Twelve hours after the tests' beginning (08:00 UTC).
+const EVENING: &str = "[[quiet_hours.allow]]\ndays = [\"daily\"]\nstart = \"20:00\"\nduration = \"2h\"\n";
+
 #[test]
 fn a_paused_rollout_lets_the_step_in_flight_end_and_starts_nothing_until_it_is_resumed() {
     let mut bench = Bench::new(&["n1", "n2"]);
@@ -214,7 +217,7 @@ fn a_disabled_app_waits_and_its_deadline_does_not_run() {
     bench.commit();
     assert_eq!((bench.orders.len(), bench.waits()), (0, vec!["the app is disabled".to_owned()]));
     bench.wait(86_400);
-    assert_eq!(bench.start(StartOptions::default()).expect_err("open").kind, RejectionKind::Conflict);
+    assert_eq!(bench.start(StartOptions::default()).expect_err("disabled").kind, RejectionKind::Rule);
     bench.ask(enable(true)).expect("known");
     assert_eq!(bench.ordered(), ["n2"]);
     bench.commit();
@@ -277,4 +280,54 @@ fn a_failed_suite_stays_failed() {
     let again = Request::Report { app, digest, suite, result: TestResult::Passed, url: None, created: None };
     assert_eq!(bench.ask(again).expect_err("immutable").kind, RejectionKind::Conflict);
     assert!(bench.orders.is_empty());
+}
+
+#[test]
+fn whoever_starts_what_is_on_its_way_already_gets_that_one() {
+    let mut bench = Bench::new(&["n1", "n2"]);
+    bench.tested(2);
+    bench.start(StartOptions::default()).expect("it is the same");
+    bench.commit();
+    bench.start(StartOptions { digest: Some(digest(2)), ..StartOptions::default() }).expect("it is the same");
+    assert_eq!((bench.rollouts(), bench.ordered()), (1, vec!["n2"]));
+    bench.change(Command::Pause).expect("open");
+    let refused = bench.start(StartOptions::default()).expect_err("it stands still because someone said so");
+    assert!(refused.hint.expect("a hint").starts_with("`nightshift rollout resume "));
+}
+
+#[test]
+fn whoever_wants_another_digest_gets_it_when_the_open_rollout_has_not_begun_or_stands_still() {
+    let to = |number| StartOptions { digest: Some(digest(number)), ..StartOptions::default() };
+    let mut bench = Bench::with(&["n1", "n2"], |spec| spec.quiet_hours = Some(quiet(EVENING)));
+    bench.tested(2);
+    let first = bench.rollout().id;
+    bench.tested(3);
+    bench.start(StartOptions::default()).expect("the first has not begun");
+    assert_eq!(bench.control.rollout(&first).expect("remembered").state, RolloutState::Superseded);
+    assert_eq!((bench.rollout().to, bench.state()), (digest(3), RolloutState::Waiting));
+    bench.wait(43_200);
+    bench.tested(4);
+    let refused = bench.start(to(4)).expect_err("a step is in flight");
+    assert_eq!(refused.kind, RejectionKind::Conflict);
+    bench.fail();
+    assert_eq!(bench.state(), RolloutState::Paused);
+    bench.start(to(4)).expect("it stands still");
+    assert_eq!(bench.commit_all(), ["n1", "n2"]);
+    assert_eq!((bench.rollout().to, bench.state(), bench.rollouts()), (digest(4), RolloutState::Completed, 3));
+}
+
+#[test]
+fn whoever_goes_back_need_not_abort_what_stands_still() {
+    let mut bench = Bench::new(&["n1", "n2", "n3"]);
+    bench.tested(2);
+    bench.commit();
+    assert_eq!(bench.roll_back(None).expect_err("a step is in flight").kind, RejectionKind::Conflict);
+    bench.fail();
+    assert_eq!((bench.state(), bench.is_quarantined(2)), (RolloutState::Paused, true));
+    bench.roll_back(None).expect("it stands still");
+    bench.roll_back(None).expect("it is on its way");
+    assert_eq!(bench.commit_all(), ["n1"]);
+    assert_eq!((bench.rollout().to, bench.state(), bench.rollouts()), (digest(1), RolloutState::Completed, 2));
+    let refused = bench.start(StartOptions::default()).expect_err("2 is barred");
+    assert_eq!(refused.kind, RejectionKind::Rule);
 }

@@ -151,7 +151,7 @@ impl World {
         let open = (window.0..=window.1).contains(&((self.now + MORNING) % period));
         let frozen = !self.long_window && (FREEZE.0..FREEZE.1).contains(&self.now);
         for app in &self.apps {
-            if open && !frozen {
+            if open {
                 seen.allowed.insert(app.clone());
             }
             if frozen {

@@ -170,3 +170,30 @@ fn an_untested_digest_is_told_even_where_nothing_installs_by_itself() {
         assert_eq!(bench.waits(), ["sha256:020202020202: no test report of kind `ci`"]);
     }
 }
+
+#[test]
+fn now_lets_the_rollout_go_that_waits_for_the_night_and_its_deadline_runs_from_then() {
+    let mut bench = bench(&["n1", "n2"], MORNING);
+    bench.wait(-40_000 + 86_400);
+    assert_eq!((bench.rollouts(), bench.orders.len()), (1, 0), "an automatic one waits for the window");
+    bench.start(set_aside(true, false)).expect("that one is taken");
+    assert_eq!((bench.rollouts(), bench.ordered()), (1, vec!["n1"]));
+    assert_eq!(bench.rollout().reason, "urgent");
+    let told: Vec<_> = bench.log.iter().filter(|one| one.event.kind() == "rollout_overridden").collect();
+    assert_eq!(told.len(), 1, "it is audited");
+    assert_eq!(told[0].event.to_string(), "rollout sets aside quiet hours: urgent");
+    bench.start(set_aside(true, false)).expect("again is no news");
+    assert_eq!(bench.log.iter().filter(|one| one.event.kind() == "rollout_overridden").count(), 1);
+    assert_eq!(bench.commit_all(), ["n1", "n2"]);
+    assert_eq!(bench.state(), RolloutState::Completed);
+}
+
+#[test]
+fn now_does_not_let_a_waiting_rollout_go_in_a_freeze() {
+    let mut bench = bench(&["n1"], &format!("{MORNING}{FREEZE}"));
+    assert_eq!((bench.rollouts(), bench.orders.len()), (1, 0));
+    let refused = bench.start(set_aside(true, false)).expect_err("whoever says now does not mean after the freeze");
+    assert_eq!(refused.kind, RejectionKind::Rule);
+    bench.start(set_aside(true, true)).expect("both are set aside");
+    assert_eq!((bench.rollouts(), bench.ordered()), (1, vec!["n1"]));
+}
