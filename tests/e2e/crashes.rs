@@ -26,6 +26,7 @@ fn check(scenario: &str, states: &[&str], crash: impl FnOnce(&mut Parts)) {
         fleet::runs(engine, &v2);
     }
     let away = recording.away();
+    assert_eq!(away.len(), 3, "each instance was away once: {away:?} of {:#?}", recording.all());
     for pair in away.windows(2) {
         assert!(pair[0].to <= pair[1].from, "two instances were away at the same time: {away:?}");
     }

@@ -16,6 +16,10 @@ fn control() -> (tempfile::TempDir, Control) {
 fn a_file_with_mistakes_is_refused_with_all_of_them_at_their_places() {
     let (home, control) = control();
     let file = home.path().join("app.toml");
+    let good = "name = \"web\"\nimage = \"r.example/web\"\n";
+    fs::write(&file, good).expect("written");
+    assert_eq!(control.cli.run(&["apply", file.to_str().expect("text")]).code, 0);
+    let before = control.cli.json(&["app", "show", "web"])["spec"].clone();
     fs::write(&file, "name = \"web\"\nimage = \"r.example/web\"\n[update]\nparalellism = 2\norder = \"fast\"\n")
         .expect("written");
     let refused = control.cli.run(&["apply", file.to_str().expect("text")]);
@@ -23,7 +27,7 @@ fn a_file_with_mistakes_is_refused_with_all_of_them_at_their_places() {
     for part in ["app.toml:4:1", "paralellism", "did you mean `parallelism`", "app.toml:5", "stop-first"] {
         assert!(refused.err.contains(part), "`{part}` is not in: {}", refused.err);
     }
-    assert_eq!(control.cli.json(&["app", "list"]), serde_json::json!([]), "nothing was sent");
+    assert_eq!(control.cli.json(&["app", "show", "web"])["spec"], before, "nothing was sent, nothing is lost");
 
     for (role, key) in [("coordinator", "listen"), ("agent", "coordinator")] {
         let file = home.path().join("broken.toml");
@@ -36,7 +40,7 @@ fn a_file_with_mistakes_is_refused_with_all_of_them_at_their_places() {
 
 #[test]
 fn what_does_not_exist_or_is_malformed_is_named() {
-    let (home, control) = control();
+    let (_home, control) = control();
     let digest = format!("sha256:{}", "a".repeat(64));
     let cases: [(&[&str], i32, &str); 6] = [
         (&["app", "show", "nosuch"], 1, "nosuch"),
@@ -52,7 +56,6 @@ fn what_does_not_exist_or_is_malformed_is_named() {
         assert!(refused.err.contains(named), "{arguments:?}: {refused:?}");
         assert_eq!(refused.out, "", "{arguments:?}: {refused:?}");
     }
-    drop(home);
 }
 
 /// Starts an agent that must end by itself; what it wrote.

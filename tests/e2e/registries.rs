@@ -4,14 +4,14 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::support::fleet::{Fleet, GOOD, Hours, ROLLOUT};
-use crate::support::{Login, Surroundings};
+use crate::support::fleet::{Fleet, GOOD, Hours, ROLLOUT, SOON, in_seconds};
+use crate::support::{Login, Surroundings, eventually};
 
 #[test]
 fn a_registry_that_is_down_touches_nothing_and_is_waited_for() {
     let Some(surroundings) = Surroundings::with_own_registry("registry-down", None) else { return };
     let fleet = Fleet::start_on(surroundings, &json!({}), &[]);
-    fleet.apply(Hours::From(crate::support::fleet::in_seconds(-60)));
+    fleet.apply(Hours::Always);
     let before = fleet.ids();
     let recording = fleet.record();
     // It is seen, and the registry goes before CI says that it is good: no node can fetch it.
@@ -29,6 +29,27 @@ fn a_registry_that_is_down_touches_nothing_and_is_waited_for() {
     fleet.registry().start();
     fleet.rollout_is(&["completed"], ROLLOUT);
     fleet.runs(&v2);
+}
+
+#[test]
+fn an_image_that_was_fetched_in_advance_is_installed_although_the_registry_went_down() {
+    let Some(surroundings) = Surroundings::with_own_registry("pre-pulled", None) else { return };
+    let fleet = Fleet::start_on(surroundings, &json!({}), &[]);
+    let opening = in_seconds(20);
+    fleet.apply(Hours::From(opening));
+    let v2 = fleet.push("v2", &GOOD);
+    fleet.report_passed(&v2);
+    eventually("all nodes have the image", SOON, || {
+        let rollout = fleet.cli.try_json(&["rollout", "show", &fleet.app()]);
+        let pulls = if rollout.code == 0 { rollout.value()["pulls"].clone() } else { json!([]) };
+        let pulls = pulls.as_array().expect("a list");
+        if pulls.len() == 3 && pulls.iter().all(|pull| pull["present"] == true) { Ok(()) } else { Err(rollout.out) }
+    });
+    fleet.registry().stop();
+
+    fleet.rollout_is(&["completed"], ROLLOUT);
+    fleet.runs(&v2);
+    assert!(chrono::Utc::now() > opening, "not before the window opened");
 }
 
 #[test]

@@ -49,3 +49,30 @@ fn an_unhealthy_image_is_taken_back_on_the_first_node_and_tried_nowhere_else() {
     assert_eq!(recording.all().iter().filter(|happened| happened.what == "create").count(), 1, "one attempt in all");
     fleet.runs(&fleet.v1);
 }
+
+#[test]
+fn a_failure_on_the_second_node_takes_the_first_one_back_where_the_app_says_so() {
+    let Some(fleet) = Fleet::start("second-node") else { return };
+    // Good everywhere but on the second node: what is wrong there lies in its data.
+    let second = &fleet.surroundings.engines[1];
+    second.exec(&second.name(CONTAINER), "touch /data/broken");
+    fleet.apply_with(Hours::Always, "failure_action = \"rollback\"\n");
+    let before = fleet.ids();
+    let recording = fleet.record();
+    let v2 = fleet.push("v2", &["--health", "test ! -e /data/broken", "--health-interval", "0.5", "--volume", "/data"]);
+    fleet.report_passed(&v2);
+
+    let rollout = fleet.rollout_is(&["rolled_back"], ROLLOUT);
+
+    fleet.runs(&fleet.v1);
+    let after = fleet.ids();
+    assert_eq!(after[1..], before[1..], "the second node has its very container back, the third one was never touched");
+    assert_ne!(after[0], before[0], "the first one went there and back: {rollout:#}");
+    let third: Vec<_> = recording.touched().into_iter().filter(|happened| happened.engine == 2).collect();
+    assert_eq!(third, []);
+    for pair in recording.away().windows(2) {
+        assert!(pair[0].to <= pair[1].from, "two instances were away at the same time: {:#?}", recording.all());
+    }
+    let watched = fleet.cli.run(&["rollout", "watch", &fleet.app()]);
+    assert_eq!(watched.code, 3, "{watched:?}");
+}

@@ -46,7 +46,7 @@ impl Surroundings {
         let engines: Vec<Engine> = engines.split_whitespace().map(|url| Engine::new(url, &unique)).collect();
         assert_eq!(engines.len(), 3, "NIGHTSHIFT_TEST_ENGINES names three engines");
         let registry = Registry::new(&engines, registry, &unique);
-        let directory = tempfile::Builder::new().prefix(&unique).tempdir().expect("a directory");
+        let directory = tempfile::Builder::new().prefix(&format!("{unique}.")).tempdir().expect("a directory");
         Some(Self { engines, registry, directory, unique })
     }
 
