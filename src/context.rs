@@ -1,7 +1,7 @@
 //! Which coordinator to talk to, and as whom: flags, then environment, then a context file.
 //!
 //! A context file holds all three answers: `server`, `token`, and `ca` (a path) or `ca_pem` (the certificate itself).
-//! `nightshift dev` writes one with [`write`].
+//! `nightshift dev` writes one with [`write()`].
 
 use std::fs;
 use std::io::{Read as _, Write as _};
