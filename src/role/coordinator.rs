@@ -19,6 +19,9 @@ use crate::role;
 /// Context file of the first person, in the data directory.
 pub(super) const CONTEXT_FILE: &str = "context.toml";
 
+/// The CA's certificate beside it, without anything secret: for CI and other machines.
+const CA_FILE: &str = "ca.pem";
+
 /// Arguments of `nightshift coordinator`.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
@@ -67,6 +70,9 @@ pub(super) async fn write_context(
     address: &str,
 ) -> Result<PathBuf, Failure> {
     let file = std::path::absolute(data_dir.join(CONTEXT_FILE)).map_err(|error| role::failed(&error))?;
+    let ca_file = data_dir.join(CA_FILE);
+    std::fs::write(&ca_file, coordinator.ca_pem())
+        .map_err(|error| Failure::failed(format!("`{}` cannot be written: {error}", ca_file.display())))?;
     let known = context::token_in(&file);
     let token = match known {
         Some(token) => token,

@@ -290,7 +290,7 @@ impl fmt::Display for WaitingOn {
             Self::Disabled => write!(f, "the app is disabled"),
             Self::ManualMode => write!(f, "the app's mode is manual; `rollout start` starts it"),
             Self::GivenUp { digest, rollout } => {
-                write!(f, "rollout {rollout} ended without {}; `rollout start` starts it again", digest.short())
+                write!(f, "{} was given up with rollout {rollout}; `rollout start` brings it back", digest.short())
             }
             Self::Image { node, failure: None } => write!(f, "{node} fetches the image"),
             Self::Image { node, failure: Some((error, _)) } => write!(f, "{node} cannot fetch the image: {error}"),

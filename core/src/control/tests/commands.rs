@@ -82,7 +82,7 @@ fn an_aborted_rollout_is_not_begun_again_except_by_a_person() {
     bench.wait(86_400);
     assert_eq!(bench.rollouts(), 1);
     let id = bench.rollout().id;
-    let expect = format!("rollout {id} ended without sha256:020202020202; `rollout start` starts it again");
+    let expect = format!("sha256:020202020202 was given up with rollout {id}; `rollout start` brings it back");
     assert_eq!(bench.waits(), [expect]);
     bench.start(StartOptions::default()).expect("a person may");
     assert_eq!(bench.commit_all(), ["n2"]);

@@ -111,7 +111,7 @@ fn a_tolerated_failure_is_not_tried_again_by_itself() {
     bench.wait(7 * 86_400);
     assert_eq!(bench.rollouts(), 1, "else it would fail every night and bar a version that works elsewhere");
     let id = bench.rollout().id;
-    let expect = format!("rollout {id} ended without sha256:020202020202; `rollout start` starts it again");
+    let expect = format!("sha256:020202020202 was given up with rollout {id}; `rollout start` brings it back");
     assert_eq!(bench.waits(), [expect]);
     bench.start(StartOptions::default()).expect("a person may");
     assert_eq!(bench.ordered(), ["n2"]);
