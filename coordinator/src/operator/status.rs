@@ -1,5 +1,8 @@
 //! The whole fleet on one screen, and what someone must act on.
 
+use nightshift_core::catalog::App;
+use nightshift_core::duration;
+use nightshift_core::instance::InstanceView;
 use nightshift_core::rollout::{RolloutState, StepState, WaitingOn};
 use nightshift_core::step::StepPhase;
 use nightshift_proto::convert::from_timestamp;
@@ -34,6 +37,15 @@ fn status(view: &View<'_>) -> pb::Status {
 
 /// What a person must act on, one sentence each.
 fn alarms(view: &View<'_>) -> Vec<String> {
+    let mut alarms = rollout_alarms(view);
+    alarms.extend(view.control.catalog().apps().filter_map(|app| stale(app, view)));
+    alarms.extend(node_alarms(view));
+    let failures = view.registry_failures.iter();
+    alarms.extend(failures.map(|(image, failure)| format!("{image} cannot be looked at: {}", failure.error)));
+    alarms
+}
+
+fn rollout_alarms(view: &View<'_>) -> Vec<String> {
     let mut alarms = Vec::new();
     for rollout in view.control.rollouts().into_iter().filter(|rollout| !rollout.is_over()) {
         if rollout.state == RolloutState::Paused {
@@ -54,21 +66,40 @@ fn alarms(view: &View<'_>) -> Vec<String> {
             }
         }
     }
+    alarms
+}
+
+/// Instances of an app whose image is older than its `freshness` allows.
+fn stale(app: &App, view: &View<'_>) -> Option<String> {
+    let freshness = app.spec.freshness.as_ref()?;
+    let built =
+        |(node, instance): (_, &InstanceView)| Some((instance.image_created?, node, instance.container.clone()));
+    let old = view.fleet.instances(&app.spec.name).filter_map(built);
+    let old: Vec<_> = old.filter(|(created, ..)| freshness.is_over(*created, view.now)).collect();
+    let (created, node, container) = old.iter().min()?;
+    Some(format!(
+        "{} of {} instances of {} run an image older than {}; the oldest, {container} on {node}, was built {}",
+        old.len(),
+        view.fleet.instances(&app.spec.name).count(),
+        app.spec.name,
+        duration::format(freshness.max_age),
+        created.format("%F %T UTC"),
+    ))
+}
+
+fn node_alarms(view: &View<'_>) -> Vec<String> {
+    let mut alarms = Vec::new();
     for (name, _) in view.control.catalog().nodes() {
-        match view.fleet.node(name) {
-            None => alarms.push(format!("node {name} is not connected")),
-            Some(node) => {
-                if let Some(error) = &node.engine_error {
-                    alarms.push(format!("the engine of node {name} does not answer: {error}"));
-                }
-                if node.facts.clock_skew.num_milliseconds().abs() > SKEW_LIMIT_MS {
-                    alarms
-                        .push(format!("the clock of node {name} is off by {} s", node.facts.clock_skew.num_seconds()));
-                }
-            }
+        let Some(node) = view.fleet.node(name) else {
+            alarms.push(format!("node {name} is not connected"));
+            continue;
+        };
+        if let Some(error) = &node.engine_error {
+            alarms.push(format!("the engine of node {name} does not answer: {error}"));
+        }
+        if node.facts.clock_skew.num_milliseconds().abs() > SKEW_LIMIT_MS {
+            alarms.push(format!("the clock of node {name} is off by {} s", node.facts.clock_skew.num_seconds()));
         }
     }
-    let failures = view.registry_failures.iter();
-    alarms.extend(failures.map(|(image, failure)| format!("{image} cannot be looked at: {}", failure.error)));
     alarms
 }

@@ -125,6 +125,7 @@ mod tests {
             "quiet_hours.cutoff: none -> auto",
             "quiet_hours.freeze: none -> []",
             "quiet_hours.timezone: none -> UTC",
+            "update.canary_monitor: 1m -> 20s",
             "update.failure_action: pause -> continue",
             "update.max_failure_ratio: 0 -> 0.25",
             "update.monitor: 30s -> 10s",
