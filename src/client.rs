@@ -206,6 +206,8 @@ fn call_error(server: &str, status: &Status) -> CallError {
 fn refusal(server: &str, status: &Status) -> Failure {
     let text = |key: &str| status.metadata().get(key).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let message = if status.message().is_empty() { status.code().description() } else { status.message() };
+    // Where trust refuses, the message brings its own advice.
+    let (message, advice) = message.split_once("\nhint: ").map_or((message, None), |(text, hint)| (text, Some(hint)));
     let code = status.code();
     let mut failure = if code == Code::Unauthenticated {
         Failure::failed(format!("the coordinator at `{server}` does not accept the token: {message}")).hint(TOKEN_HINT)
@@ -217,7 +219,7 @@ fn refusal(server: &str, status: &Status) -> Failure {
     } else {
         Failure::new(exit_of(code, text("nightshift-refusal").as_deref()), message)
     };
-    if let Some(hint) = text("nightshift-hint") {
+    if let Some(hint) = text("nightshift-hint").or_else(|| advice.map(str::to_owned)) {
         failure = failure.hint(hint);
     }
     failure

@@ -57,17 +57,17 @@ impl Sessions {
 #[tonic::async_trait]
 impl AgentService for Sessions {
     async fn enroll(&self, request: Request<pb::EnrollRequest>) -> Result<Response<pb::EnrollResponse>, Status> {
-        let remote = request.extensions().get::<ConnectInfo>().map(|info| info.remote_addr);
+        let remote = request.extensions().get::<ConnectInfo>().map(|info| tracing::field::display(info.remote_addr));
         let asked = request.into_inner();
         let done = self.trust.enroll(&asked.join_token, &asked.node, &asked.certificate_request, (self.clock)()).await;
         let enrolled = done.map_err(|error| {
-            tracing::warn!(?remote, error = &error as &dyn std::error::Error, "enrolment refused");
+            tracing::warn!(remote, error = &error as &dyn std::error::Error, "enrolment refused");
             Status::from(error)
         })?;
         let by = nightshift_core::event::Actor(format!("token/{}", enrolled.token_name));
         let request = nightshift_core::control::Request::Enrolled(enrolled.node.clone());
         self.driver.request(request, by).await.map_err(|gone| Status::unavailable(gone.to_string()))?;
-        tracing::info!(node = %enrolled.node, ?remote, "node enrolled");
+        tracing::info!(node = %enrolled.node, remote, "node enrolled");
         let (certificate, authority) = (enrolled.certificate, enrolled.authority);
         Ok(Response::new(pb::EnrollResponse { certificate, authority }))
     }

@@ -26,10 +26,10 @@ enum Verb {
         /// What it may do
         #[arg(value_enum)]
         role: Role,
-        /// What people call it; for role `node` the name that the node gets
+        /// What the audit log calls it; without it the role's name
         #[arg(long, default_value = "", hide_default_value = true)]
         name: String,
-        /// How long it is good; without it as long as the coordinator's configuration says
+        /// How long it is good; without it one hour for role `node`, for ever for the others
         #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
         lifetime: Option<Duration>,
         /// For role `ci`: an app that it may report for; may be repeated

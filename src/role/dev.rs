@@ -119,7 +119,8 @@ async fn serve(args: Args, shutdown: CancellationToken) -> Result<(), Failure> {
 /// Says how to go on: the only thing on standard output, so that `eval` can take it.
 fn ready(context: &Path, nodes: usize) -> Result<(), Failure> {
     use std::io::Write as _;
-    note(&format!("nightshift is ready with {nodes} nodes; in the next shell:"));
+    let nodes = if nodes == 1 { "one node".to_owned() } else { format!("{nodes} nodes") };
+    note(&format!("nightshift is ready with {nodes}; in the next shell:"));
     let mut out = std::io::stdout().lock();
     writeln!(out, "export NIGHTSHIFT_CONTEXT={}", quoted(&context.display().to_string()))?;
     out.flush()?;

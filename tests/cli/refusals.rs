@@ -28,6 +28,12 @@ fn the_coordinators_refusals_become_exit_codes() {
         (Code::NotFound, "there is no app `web`", &[("nightshift-refusal", "not-found")], 1),
         (Code::Aborted, "app `web` has an open rollout", &[("nightshift-refusal", "conflict")], 1),
         (Code::PermissionDenied, "role `viewer` may not start rollouts", &[], 1),
+        (
+            Code::PermissionDenied,
+            "the token `ci-web` of role `ci` may not do this\nhint: it needs role `operator`",
+            &[],
+            1,
+        ),
         (Code::Unimplemented, "", &[], 1),
         (Code::InvalidArgument, "no digest", &[], 2),
         (Code::Internal, "the store failed", &[], 70),

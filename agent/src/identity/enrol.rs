@@ -27,15 +27,13 @@ pub enum EnrolError {
     #[error(transparent)]
     Dial(#[from] dial::Error),
     /// The coordinator does not accept the token.
-    #[error(
-        "coordinator `{server}` refused join token `{token}`: {reason}; hint: make a new one with `nightshift token create node`"
-    )]
+    #[error("coordinator `{server}` refused join token `{token}`: {reason}")]
     Refused {
         /// Who refused.
         server: Server,
         /// The token's public part.
         token: String,
-        /// The coordinator's words.
+        /// The coordinator's words, with its hint or ours.
         reason: String,
     },
     /// The coordinator failed; the token may be used up by now.
@@ -136,6 +134,10 @@ fn refused(server: &Server, token: &JoinToken, status: &tonic::Status) -> EnrolE
         | Code::OutOfRange
         | Code::Unimplemented => {
             let reason = token.redact(status.message());
+            let reason = match reason.split_once("\nhint: ") {
+                Some((what, hint)) => format!("{what}; hint: {hint}"),
+                None => format!("{reason}; hint: make a new one with `nightshift token create node`"),
+            };
             EnrolError::Refused { server, token: token.id().to_owned(), reason }
         }
         Code::Ok

@@ -40,8 +40,10 @@ pub(super) fn app(app: &App, view: &View<'_>) -> pb::App {
     let target = app.target(view.now);
     let member = |node| view.control.catalog().node(node).is_some_and(|known| app.spec.nodes.matches(&known.labels));
     let here: Vec<_> = view.fleet.instances(name).filter(|(node, _)| member(*node)).collect();
+    // Where nothing may be a target yet, what the tag shows is what there is to be up to date with.
+    let wanted = target.or_else(|| app.releases.last());
     let current =
-        here.iter().filter(|(_, instance)| target.is_some_and(|target| instance.runs(&target.digest))).count();
+        here.iter().filter(|(_, instance)| wanted.is_some_and(|wanted| instance.runs(&wanted.digest))).count();
     let instances = here.iter().map(|(node, instance)| {
         let at_target = target.filter(|target| instance.runs(&target.digest)).map(|target| target.digest.clone());
         let digest = at_target.or_else(|| running_digest(app, instance));
