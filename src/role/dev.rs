@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::Utc;
 use clap::Args as ClapArgs;
 use nightshift_agent::config::Limits;
 use nightshift_agent::credentials::DockerCredentials;
 use nightshift_agent::engine::{DockerEngine, Engine};
+use nightshift_agent::identity::Identity;
 use nightshift_agent::service::{self as agent, EngineSource, TokenSource};
 use nightshift_coordinator::config::{DEFAULT_HEARTBEAT_INTERVAL, DEFAULT_UNKNOWN_AFTER};
 use nightshift_coordinator::registry;
@@ -94,26 +96,46 @@ async fn serve(args: Args, shutdown: CancellationToken) -> Result<(), Failure> {
     for (position, url) in urls.into_iter().enumerate() {
         let node: NodeName = format!("node{}", position + 1).parse().expect("a word and a number are a legal name");
         let data_dir = args.data_dir.join("agents").join(node.as_str());
-        let join_token = coordinator.join_token(&node).await.map_err(|error| role::failed(&error))?;
+        let join_token = join_token(&coordinator, &node, &data_dir).await?;
         let options = agent::Options {
             node,
             labels: Labels::new(),
             coordinator: format!("https://{address}").parse().expect("an address makes a URL"),
             engine: EngineSource::Url(url),
             data_dir,
-            join_token: Some(TokenSource::Inline(
-                join_token.expose().parse().expect("a coordinator makes good tokens"),
-            )),
+            join_token,
             docker_config: docker_config.clone().map_or_else(DockerCredentials::of_user, DockerCredentials::of_file),
             limits: Limits::default(),
         };
-        agents.spawn(agent::run(options, shutdown.clone()));
+        agents.spawn(one_agent(options, shutdown.clone()));
     }
     ready(&context, agents.len())?;
     let ended = coordinator.run(shutdown.clone()).await;
     shutdown.cancel();
-    drop(tokio::time::timeout(DRAIN_DEADLINE, agents.join_all()).await);
+    let agents = tokio::time::timeout(DRAIN_DEADLINE, agents.join_all()).await.unwrap_or_default();
+    ended.map_err(|error| role::failed(&error))?;
+    agents.into_iter().collect()
+}
+
+/// Runs an agent. One that ends by itself ends everything: a node that is silently left out is worse.
+async fn one_agent(options: agent::Options, shutdown: CancellationToken) -> Result<(), Failure> {
+    let ended = agent::run(options, shutdown.clone()).await;
+    shutdown.cancel();
     ended.map_err(|error| role::failed(&error))
+}
+
+/// A join token for a node that has not joined yet: one that nobody uses would lie around valid.
+async fn join_token(
+    coordinator: &Coordinator,
+    node: &NodeName,
+    data_dir: &Path,
+) -> Result<Option<TokenSource>, Failure> {
+    // Whatever is wrong with the directory is the agent's to say, in its own words.
+    if Identity::load(data_dir, node).is_ok_and(|known| known.is_some_and(|known| known.not_after() > Utc::now())) {
+        return Ok(None);
+    }
+    let token = coordinator.join_token(node).await.map_err(|error| role::failed(&error))?;
+    Ok(Some(TokenSource::Inline(token.expose().parse().expect("a coordinator makes good tokens"))))
 }
 
 /// Says how to go on: the only thing on standard output, so that `eval` can take it.

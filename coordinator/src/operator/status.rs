@@ -39,6 +39,7 @@ fn status(view: &View<'_>) -> pb::Status {
 fn alarms(view: &View<'_>) -> Vec<String> {
     let mut alarms = rollout_alarms(view);
     alarms.extend(view.control.catalog().apps().filter_map(|app| stale(app, view)));
+    alarms.extend(view.control.instance_alarms(view.fleet));
     alarms.extend(node_alarms(view));
     let failures = view.registry_failures.iter();
     alarms.extend(failures.map(|(image, failure)| format!("{image} cannot be looked at: {}", failure.error)));

@@ -5,6 +5,7 @@
 //! [`Control::tick`] is asked after each change and at the instant that it named; it is level-triggered, so it does not
 //! matter how often. Nothing in here has an effect.
 
+mod alarms;
 mod automatic;
 mod reports;
 mod requests;

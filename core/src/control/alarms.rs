@@ -1,0 +1,41 @@
+//! What of an app's instances a person must act on: those that do not serve.
+
+use crate::catalog::App;
+use crate::container::{Health, RunState};
+use crate::control::Control;
+use crate::fleet::Fleet;
+use crate::ids::NodeName;
+use crate::instance::InstanceView;
+
+impl Control {
+    /// One sentence for each instance that someone should look at. Those in work are their rollout's business.
+    #[must_use]
+    pub fn instance_alarms(&self, fleet: &Fleet) -> Vec<String> {
+        let of_app = |app| self.alarms_of(app, fleet);
+        self.catalog.apps().flat_map(of_app).collect()
+    }
+
+    fn alarms_of(&self, app: &App, fleet: &Fleet) -> Vec<String> {
+        let name = &app.spec.name;
+        let in_work = |node: &NodeName, instance: &InstanceView| {
+            let mut steps = self.rollout_in_work(name).into_iter().flat_map(|rollout| rollout.in_flight());
+            steps.any(|step| step.node == *node && step.container == instance.container)
+        };
+        let idle = fleet.instances(name).filter(|(node, instance)| !in_work(node, instance));
+        idle.filter_map(|(node, instance)| Some(format!("{} on {node} is {}", instance.container, trouble(instance)?)))
+            .collect()
+    }
+}
+
+/// Why an instance does not serve, if it should be looked at; one that is still starting is not in trouble yet.
+const fn trouble(instance: &InstanceView) -> Option<&'static str> {
+    match (instance.state, instance.health) {
+        (RunState::Running, Health::Unhealthy) => Some("unhealthy"),
+        (RunState::Running, Health::None | Health::Healthy | Health::Starting) | (RunState::Removing, _) => None,
+        (RunState::Created, _) => Some("not running: it was created, but never started"),
+        (RunState::Paused, _) => Some("paused"),
+        (RunState::Restarting, _) => Some("restarting again and again"),
+        (RunState::Exited, _) => Some("stopped"),
+        (RunState::Dead, _) => Some("dead"),
+    }
+}
