@@ -97,10 +97,14 @@ fn away<'a>(app: &'a App, view: &'a View<'_>) -> impl Iterator<Item = pb::AppIns
 
 fn window(quiet: &QuietHours, view: &View<'_>) -> pb::WindowState {
     let zone = quiet.timezone();
-    let (open, changes_at, text) = match quiet.at(view.now) {
-        WindowState::Open { until, .. } => (true, Some(until), format!("open until {}", zone.local(until))),
-        WindowState::Closed { opens: Some(opens), .. } => (false, Some(opens), format!("opens {}", zone.local(opens))),
-        WindowState::Closed { opens: None, .. } => (false, None, "never opens".to_owned()),
+    let explained = quiet.explain(view.now);
+    let open = matches!(explained.state, WindowState::Open { .. });
+    let changes_at = explained.next_change;
+    let text = match (open, changes_at) {
+        (true, Some(until)) => format!("open until {}", zone.local(until)),
+        (true, None) => "always open".to_owned(),
+        (false, Some(opens)) => format!("opens {}", zone.local(opens)),
+        (false, None) => "never opens".to_owned(),
     };
     pb::WindowState { open, changes_at: changes_at.map(from_timestamp), text }
 }

@@ -154,11 +154,21 @@ pub(super) fn failure(kind: FailureKind, reason: impl Into<String>) -> Failure {
     Failure { kind, reason: reason.into(), log: String::new() }
 }
 
-/// The kind of a refusal, unless the engine's words speak of the node and not of the image: no space, or a port that
-/// someone else has. A full disk must not bar a version from the whole fleet.
+/// The kind of a refusal, unless the engine's words speak of the node and not of the image: no space, a port that someone
+/// else has, or an engine that lost hold of its own runtime, as after a crash (`task … already exists`). None of these
+/// must bar a version from the whole fleet.
 pub(super) fn node_or(kind: FailureKind, message: &str) -> FailureKind {
     let message = message.to_lowercase();
-    let of_node = ["no space left on device", "port is already allocated", "address already in use"];
+    let of_node = [
+        "no space left on device",
+        "port is already allocated",
+        "address already in use",
+        "already exists",
+        "ttrpc: closed",
+        "transport is closing",
+        "context deadline exceeded",
+        "context canceled",
+    ];
     if of_node.iter().any(|words| message.contains(words)) { FailureKind::Engine } else { kind }
 }
 

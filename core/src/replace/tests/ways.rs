@@ -170,6 +170,7 @@ fn a_full_disk_or_a_taken_port_is_the_nodes_fault() {
         ("exec format error", FailureKind::EngineRefused),
         ("write /x: No space left on device", FailureKind::Engine),
         ("Bind for 0.0.0.0:80 failed: port is already allocated", FailureKind::Engine),
+        ("failed to create shim: task 2c26 already exists: unknown", FailureKind::Engine),
     ] {
         let mut record = Record::new(order());
         record.refused(&start, message, false);
