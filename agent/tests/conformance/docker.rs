@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use nightshift_agent::engine::{DockerEngine, Engine, RegistryAuth};
@@ -89,9 +89,11 @@ impl Fixture for DockerFixture {
     }
 
     fn port(&self) -> u16 {
-        // Below the ports that the kernel gives away by itself; several processes share the engine's network.
-        let process = u16::try_from(std::process::id() % 1_500).expect("small");
-        2_000 + process * 16 + self.next()
+        // Below the ports that the kernel gives away by itself. Several processes share the engine's network, and with
+        // `cargo test` all checks are in one process: the count is the process's, not the fixture's.
+        static GIVEN: AtomicU32 = AtomicU32::new(0);
+        let place = std::process::id().wrapping_mul(16).wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));
+        2_000 + u16::try_from(place % 24_000).expect("small")
     }
 
     async fn push(&self, kind: Kind) -> Image {
