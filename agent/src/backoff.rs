@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rand::RngExt as _;
+use crate::surroundings::Surroundings;
 
 /// Pauses from `first` up to `longest`.
 #[derive(Debug, Clone)]
@@ -10,13 +10,14 @@ pub struct Backoff {
     first: Duration,
     longest: Duration,
     base: Duration,
+    surroundings: Surroundings,
 }
 
 impl Backoff {
-    /// Begins with `first`.
+    /// Begins with `first`, by the chance of these surroundings.
     #[must_use]
-    pub const fn new(first: Duration, longest: Duration) -> Self {
-        Self { first, longest, base: first }
+    pub const fn new((first, longest): (Duration, Duration), surroundings: Surroundings) -> Self {
+        Self { first, longest, base: first, surroundings }
     }
 
     /// The next pause: between half and the whole of a base that doubles each time.
@@ -24,7 +25,7 @@ impl Backoff {
     pub fn pause(&mut self) -> Duration {
         let base = self.base;
         self.base = (base * 2).min(self.longest);
-        base.mul_f64(rand::rng().random_range(0.5..=1.0))
+        base.mul_f64(0.5 + self.surroundings.chance() / 2.0)
     }
 
     /// Begins anew, after a success.
@@ -39,7 +40,7 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_the_longest_and_begin_anew() {
-        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(15));
+        let mut backoff = Backoff::new((Duration::from_millis(200), Duration::from_secs(15)), Surroundings::default());
         let mut check = |base_millis: u64| {
             let pause = backoff.pause();
             let base = Duration::from_millis(base_millis);

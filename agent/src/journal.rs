@@ -1,46 +1,30 @@
-//! The step journal: what an agent must know after a crash, on disk before it acts.
+//! The step journal: what an agent must know after a crash, stored before it acts.
 //!
-//! One file for each step, written whole to a temporary file, flushed, renamed, and the directory flushed: a file is
-//! there in its old or its new form, never a part of one. Should a disk tear one all the same, it is set aside and
+//! One file for each step, replaced whole by the [`Storage`]. Should a disk tear one all the same, it is set aside and
 //! reported, so that one bad file is no crash loop. Ended steps stay until the coordinator has acknowledged them.
 //! `fence.json` beside them holds the largest epoch and generations seen: a smaller one never acts.
-//!
-//! The files hold containers' environments and are readable by their owner alone. All calls block on the disk.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nightshift_core::ids::{Epoch, Generation, RolloutId};
 use nightshift_core::replace::Record;
 use nightshift_core::step::{StepKey, StepOrder};
 use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
 
-/// Largest file that is read. A record is a container's configuration and little more: kilobytes, seldom some hundred.
-const RECORD_LIMIT_BYTES: u64 = 4 * 1024 * 1024;
+use crate::storage::Storage;
+
+pub use crate::storage::Error;
+
 /// Most steps kept. They leave when the coordinator has acknowledged them; so many mean that it never does.
 pub const STEP_LIMIT: usize = 1_000;
 /// Most rollouts whose generation is remembered: their ids sort by birth, the oldest leave first.
 const ROLLOUT_LIMIT: usize = 1_000;
 /// Directory of the steps' files.
 const STEPS: &str = "steps";
-/// Directory of files that could not be read.
-const SET_ASIDE: &str = "unreadable";
 /// File of the fence.
 const FENCE: &str = "fence.json";
-
-/// The journal cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {what} `{}`: {source}; hint: the agent needs room and the right to write there", path.display())]
-pub struct Error {
-    what: &'static str,
-    path: PathBuf,
-    source: io::Error,
-}
 
 /// Why an order is too old to act on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -88,47 +72,33 @@ struct Contents {
 /// The journal of one agent.
 #[derive(Debug)]
 pub struct Journal {
-    directory: PathBuf,
+    storage: Arc<dyn Storage>,
     contents: Mutex<Contents>,
+    /// One write at a time: the contents follow the storage in the same order.
+    writing: tokio::sync::Mutex<()>,
 }
 
 impl Journal {
-    /// Opens the journal below the agent's data directory, which is made where it is missing.
+    /// Reads the journal that is kept in this storage.
     ///
     /// # Errors
-    /// The directory cannot be made, read or written. A file in it that makes no sense is no error: it is set aside.
-    pub fn open(data_dir: &Path) -> Result<(Self, Vec<SetAside>), Error> {
-        let directory = data_dir.join(STEPS);
-        make_directory(&directory)?;
+    /// The storage cannot be used. A file in it that makes no sense is no error: it is set aside.
+    pub fn open(storage: Arc<dyn Storage>) -> Result<(Self, Vec<SetAside>), Error> {
         let mut contents = Contents::default();
         let mut set_aside = Vec::new();
-        let entries = fs::read_dir(&directory).map_err(failed("read", &directory))?;
-        for entry in entries {
-            let path = entry.map_err(failed("read", &directory))?.path();
-            let is_json = path.extension().is_some_and(|extension| extension == "json");
-            if !is_json {
-                continue;
-            }
-            match read_record(&path) {
-                Ok(record) => {
-                    contents.records.insert(record.order.key.clone(), record);
-                }
-                Err(reason) => set_aside.push(move_aside(&directory, &path, reason)?),
+        for file in storage.list(STEPS)?.iter().filter(|file| file.ends_with(".json")) {
+            let name = format!("{STEPS}/{file}");
+            if let Some(record) = read_json::<Record>(&*storage, &name, &mut set_aside)? {
+                contents.records.insert(record.order.key.clone(), record);
             }
         }
-        let fence_path = data_dir.join(FENCE);
-        if fence_path.exists() {
-            match read_json::<Fence>(&fence_path) {
-                Ok(fence) => contents.fence = fence,
-                Err(reason) => set_aside.push(move_aside(&directory, &fence_path, reason)?),
-            }
-        }
+        contents.fence = read_json(&*storage, FENCE, &mut set_aside)?.unwrap_or_default();
         // What the steps themselves say counts too, should the fence be the file that was torn.
         let orders: Vec<StepOrder> = contents.records.values().map(|record| record.order.clone()).collect();
         for order in &orders {
             contents.fence.raise(order);
         }
-        Ok((Self { directory, contents: Mutex::new(contents) }, set_aside))
+        Ok((Self { storage, contents: Mutex::new(contents), writing: tokio::sync::Mutex::default() }, set_aside))
     }
 
     /// Every step, by its key.
@@ -171,58 +141,47 @@ impl Journal {
         }
     }
 
-    /// Remembers an order's epoch and generation, on disk before it returns.
+    /// Remembers an order's epoch and generation, stored before it returns.
     ///
     /// # Errors
-    /// The disk does not take it; then the order must not be acted on.
-    pub fn raise_fence(&self, order: &StepOrder) -> Result<(), Error> {
-        let mut contents = self.lock();
-        let mut fence = contents.fence.clone();
-        if !fence.raise(order) {
-            return Ok(());
+    /// It cannot be stored; then the order must not be acted on.
+    pub async fn raise_fence(&self, order: &StepOrder) -> Result<(), Error> {
+        let _one_at_a_time = self.writing.lock().await;
+        let mut fence = self.lock().fence.clone();
+        if fence.raise(order) {
+            self.storage.write(FENCE, json(&fence)).await?;
+            self.lock().fence = fence;
         }
-        let data_dir = self.directory.parent().unwrap_or(&self.directory);
-        write_json(data_dir, &data_dir.join(FENCE), &fence)?;
-        contents.fence = fence;
         Ok(())
     }
 
-    /// Writes a step, on disk before it returns.
+    /// Writes a step, stored before it returns.
     ///
     /// # Errors
-    /// The disk does not take it; then nothing must be done that the record does not know.
-    pub fn save(&self, record: &Record) -> Result<(), Error> {
-        let mut contents = self.lock();
-        write_json(&self.directory, &self.path_of(&record.order.key), record)?;
-        contents.records.insert(record.order.key.clone(), record.clone());
+    /// It cannot be stored; then nothing must be done that the record does not know.
+    pub async fn save(&self, record: &Record) -> Result<(), Error> {
+        let _one_at_a_time = self.writing.lock().await;
+        self.storage.write(&file_of(&record.order.key), json(record)).await?;
+        self.lock().records.insert(record.order.key.clone(), record.clone());
         Ok(())
     }
 
     /// Forgets an ended step. One that has not ended, or is not known, is left alone.
     ///
     /// # Errors
-    /// The disk does not do it.
-    pub fn forget(&self, key: &StepKey) -> Result<(), Error> {
-        let mut contents = self.lock();
-        if !contents.records.get(key).is_some_and(|record| record.phase.is_end()) {
+    /// It cannot be removed.
+    pub async fn forget(&self, key: &StepKey) -> Result<(), Error> {
+        let _one_at_a_time = self.writing.lock().await;
+        if !self.lock().records.get(key).is_some_and(|record| record.phase.is_end()) {
             return Ok(());
         }
-        let path = self.path_of(key);
-        match fs::remove_file(&path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed("remove", &path)(error)),
-        }
-        contents.records.remove(key);
+        self.storage.remove(&file_of(key)).await?;
+        self.lock().records.remove(key);
         Ok(())
     }
 
-    fn path_of(&self, key: &StepKey) -> PathBuf {
-        self.directory.join(format!("{}.{}.{}.json", key.rollout, key.step, key.generation))
-    }
-
     fn lock(&self) -> MutexGuard<'_, Contents> {
-        // The contents change in one assignment after the disk has them: a panic elsewhere leaves nothing half done.
+        // The contents change in one assignment after they are stored: a panic elsewhere leaves nothing half done.
         self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -244,51 +203,37 @@ impl Fence {
     }
 }
 
-fn failed<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Error + 'a {
-    move |source| Error { what, path: path.to_owned(), source }
+fn file_of(key: &StepKey) -> String {
+    format!("{STEPS}/{}.{}.{}.json", key.rollout, key.step, key.generation)
 }
 
-fn make_directory(path: &Path) -> Result<(), Error> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("make", path))
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("records and fences are plain data with text keys")
 }
 
-fn read_record(path: &Path) -> Result<Record, String> {
-    read_json(path)
-}
-
-fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, String> {
-    let mut text = Vec::new();
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    file.take(RECORD_LIMIT_BYTES + 1).read_to_end(&mut text).map_err(|error| error.to_string())?;
-    if text.len() as u64 > RECORD_LIMIT_BYTES {
-        return Err(format!("larger than {RECORD_LIMIT_BYTES} bytes"));
-    }
-    serde_json::from_slice(&text).map_err(|error| error.to_string())
-}
-
-fn move_aside(directory: &Path, path: &Path, reason: String) -> Result<SetAside, Error> {
-    let aside = directory.join(SET_ASIDE);
-    make_directory(&aside)?;
-    let target = aside.join(path.file_name().unwrap_or_default());
-    fs::rename(path, &target).map_err(failed("set aside", path))?;
-    Ok(SetAside { path: target, reason })
-}
-
-fn write_json(directory: &Path, path: &Path, value: &impl Serialize) -> Result<(), Error> {
-    let text = serde_json::to_vec(value).map_err(|error| failed("write", path)(io::Error::other(error)))?;
-    let write = || -> io::Result<()> {
-        let mut file = NamedTempFile::new_in(directory)?;
-        file.as_file().set_permissions(fs::Permissions::from_mode(0o600))?;
-        file.write_all(&text)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        File::open(directory)?.sync_all()
+/// Reads a file; one that makes no sense is set aside.
+fn read_json<T: for<'de> Deserialize<'de>>(
+    storage: &dyn Storage,
+    name: &str,
+    set_aside: &mut Vec<SetAside>,
+) -> Result<Option<T>, Error> {
+    let reason = match storage.read(name) {
+        Ok(None) => return Ok(None),
+        Ok(Some(text)) => match serde_json::from_slice(&text) {
+            Ok(value) => return Ok(Some(value)),
+            Err(error) => error.to_string(),
+        },
+        Err(error) => error.to_string(),
     };
-    write().map_err(failed("write", path))
+    set_aside.push(SetAside { path: storage.set_aside(name)?, reason });
+    Ok(None)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, File};
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::Path;
     use std::time::Duration;
 
     use nightshift_core::ids::{ContainerId, StepIndex};
@@ -296,6 +241,7 @@ mod tests {
     use nightshift_core::step::{Purpose, StepPhase};
 
     use super::*;
+    use crate::storage::{FileStorage, READ_LIMIT_BYTES};
 
     fn order(rollout: &str, step: u32, generation: u64, epoch: u64) -> StepOrder {
         let key =
@@ -318,64 +264,68 @@ mod tests {
         }
     }
 
+    fn storage(directory: &Path) -> Arc<dyn Storage> {
+        Arc::new(FileStorage::new(directory))
+    }
+
     fn open(directory: &Path) -> Journal {
-        let (journal, set_aside) = Journal::open(directory).unwrap();
+        let (journal, set_aside) = Journal::open(storage(directory)).unwrap();
         assert_eq!(set_aside, []);
         journal
     }
 
-    #[test]
-    fn what_was_saved_is_there_after_a_crash_and_only_ended_steps_are_forgotten() {
+    #[tokio::test]
+    async fn what_was_saved_is_there_after_a_crash_and_only_ended_steps_are_forgotten() {
         let directory = tempfile::tempdir().unwrap();
         let mut record = Record::new(order("r-1", 2, 3, 4));
         let other = Record::new(order("r-1", 3, 3, 4));
         let journal = open(directory.path());
-        journal.save(&other).unwrap();
-        journal.save(&record).unwrap();
+        journal.save(&other).await.unwrap();
+        journal.save(&record).await.unwrap();
         record.phase = StepPhase::Created;
-        journal.save(&record).unwrap();
+        journal.save(&record).await.unwrap();
         let journal = open(directory.path());
         assert_eq!(journal.records(), [record.clone(), other]);
-        journal.forget(&record.order.key).unwrap();
+        journal.forget(&record.order.key).await.unwrap();
         assert_eq!(journal.record(&record.order.key), Some(record.clone()));
         record.phase = StepPhase::Committed;
-        journal.save(&record).unwrap();
-        journal.forget(&record.order.key).unwrap();
-        journal.forget(&record.order.key).unwrap();
+        journal.save(&record).await.unwrap();
+        journal.forget(&record.order.key).await.unwrap();
+        journal.forget(&record.order.key).await.unwrap();
         assert_eq!(open(directory.path()).record(&record.order.key), None);
     }
 
-    #[test]
-    fn a_torn_file_is_set_aside_and_the_others_are_read() {
+    #[tokio::test]
+    async fn a_torn_file_is_set_aside_and_the_others_are_read() {
         let directory = tempfile::tempdir().unwrap();
         let good = Record::new(order("r-1", 0, 1, 1));
         let journal = open(directory.path());
-        journal.save(&good).unwrap();
+        journal.save(&good).await.unwrap();
         let steps = directory.path().join(STEPS);
         let text = fs::read(steps.join("r-1.0.1.json")).unwrap();
         fs::write(steps.join("r-2.0.1.json"), &text[..text.len() / 2]).unwrap();
         fs::write(steps.join("r-3.0.1.json"), []).unwrap();
         let large = File::create(steps.join("r-4.0.1.json")).unwrap();
-        large.set_len(RECORD_LIMIT_BYTES + 1).unwrap();
+        large.set_len(READ_LIMIT_BYTES + 1).unwrap();
         fs::write(directory.path().join(FENCE), "{").unwrap();
-        let (journal, mut set_aside) = Journal::open(directory.path()).unwrap();
+        let (journal, mut set_aside) = Journal::open(storage(directory.path())).unwrap();
         assert_eq!(journal.records(), [good]);
         assert_eq!(journal.epoch(), Epoch(1), "the steps say what the torn fence cannot");
         set_aside.sort_by(|a, b| a.path.cmp(&b.path));
         let names: Vec<_> = set_aside.iter().map(|file| file.path.strip_prefix(&steps).unwrap().to_owned()).collect();
         assert_eq!(
             names,
-            [FENCE, "r-2.0.1.json", "r-3.0.1.json", "r-4.0.1.json"].map(|name| Path::new(SET_ASIDE).join(name))
+            [FENCE, "r-2.0.1.json", "r-3.0.1.json", "r-4.0.1.json"].map(|name| Path::new("unreadable").join(name))
         );
         assert!(set_aside.iter().all(|file| file.path.exists() && !file.reason.is_empty()));
         open(directory.path());
     }
 
-    #[test]
-    fn a_smaller_epoch_or_generation_is_stale_also_after_a_restart() {
+    #[tokio::test]
+    async fn a_smaller_epoch_or_generation_is_stale_also_after_a_restart() {
         let directory = tempfile::tempdir().unwrap();
         let journal = open(directory.path());
-        journal.raise_fence(&order("r-1", 0, 3, 5)).unwrap();
+        journal.raise_fence(&order("r-1", 0, 3, 5)).await.unwrap();
         for journal in [journal, open(directory.path())] {
             let check = |rollout, generation, epoch| {
                 let order = order(rollout, 0, generation, epoch);
@@ -391,10 +341,10 @@ mod tests {
         }
     }
 
-    #[test]
-    fn only_the_owner_may_read_it() {
+    #[tokio::test]
+    async fn only_the_owner_may_read_it() {
         let directory = tempfile::tempdir().unwrap();
-        open(directory.path()).save(&Record::new(order("r-1", 0, 1, 1))).unwrap();
+        open(directory.path()).save(&Record::new(order("r-1", 0, 1, 1))).await.unwrap();
         let steps = directory.path().join(STEPS);
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&steps), mode(&steps.join("r-1.0.1.json"))), (0o700, 0o600));
@@ -405,7 +355,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("file");
         fs::write(&file, "").unwrap();
-        let error = Journal::open(&file).expect_err("a file is no directory").to_string();
+        let error = Journal::open(storage(&file)).expect_err("a file is no directory").to_string();
         assert!(error.contains("cannot make `") && error.contains("hint: "), "{error}");
     }
 }

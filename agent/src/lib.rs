@@ -13,4 +13,6 @@ pub mod prober;
 pub mod reason;
 pub mod service;
 pub mod session;
+pub mod storage;
+pub mod surroundings;
 pub mod worker;

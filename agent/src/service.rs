@@ -21,7 +21,9 @@ use crate::files;
 use crate::identity::Membership;
 use crate::inventory::{self, Inventory};
 use crate::journal::Journal;
-use crate::session::{Epochs, Facts, Outbox, Session};
+use crate::session::{Epochs, Facts, Outbox, Session, TlsLine};
+use crate::storage::FileStorage;
+use crate::surroundings::Surroundings;
 use crate::worker::{Worker, WorkerHandle, WorkerReport, deliver};
 pub use error::Error;
 pub use options::{EngineSource, Options, TokenSource};
@@ -42,11 +44,12 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Er
 async fn serve(options: Options, shutdown: CancellationToken) -> Result<(), Error> {
     files::make_directory(&options.data_dir)?;
     let _held = files::hold(&options.data_dir)?;
-    let (journal, set_aside) = Journal::open(&options.data_dir)?;
+    let storage = Arc::new(FileStorage::new(&options.data_dir));
+    let (journal, set_aside) = Journal::open(storage.clone())?;
     for file in set_aside {
         error!(path = %file.path.display(), reason = %file.reason, "a file of the journal cannot be read and was set aside");
     }
-    let epochs = Epochs::open(&options.data_dir)?;
+    let epochs = Epochs::open(storage)?;
     // Without an unfinished step there is nothing to do before the node is a member, and a wrong token is said at once.
     let unfinished = journal.records().iter().any(|record| !record.phase.is_end());
     let early = match unfinished {
@@ -97,9 +100,10 @@ async fn work(options: Options, parts: Parts, shutdown: CancellationToken) -> Re
     let Parts { engine, about, worker, reports, membership, epochs } = parts;
     let outbox = Arc::new(Outbox::default());
     let (link, questions) = inventory::link();
+    let surroundings = Surroundings::default();
     let session = Session {
-        server: options.coordinator.clone(),
-        membership: Arc::clone(&membership),
+        line: Arc::new(TlsLine::new(options.coordinator.clone(), Arc::clone(&membership), surroundings.clone())),
+        surroundings: surroundings.clone(),
         facts: Facts {
             engine_name: about.name,
             engine_version: about.version,
@@ -116,7 +120,7 @@ async fn work(options: Options, parts: Parts, shutdown: CancellationToken) -> Re
     // The session outlives the worker, so that its last words arrive.
     let end = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    let inventory = Inventory::new(engine, about.api_version, questions);
+    let inventory = Inventory::new(engine, about.api_version, questions, surroundings);
     tasks.spawn(inventory.run(end.clone()).instrument(Span::current()));
     tasks.spawn(session.run(end.clone()).instrument(Span::current()));
     let (server, keep_end) = (options.coordinator, end.clone());

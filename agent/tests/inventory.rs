@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use nightshift_agent::engine::simulated::{Call, Fault, SimulatedEngine, SimulatedImage, SimulatedRegistry};
 use nightshift_agent::engine::{Engine, OLDEST_KNOWN};
 use nightshift_agent::inventory::{Found, Inventory, Link, link};
+use nightshift_agent::surroundings::Surroundings;
 use nightshift_core::container::{Health, RunState};
 use nightshift_core::ids::ContainerId;
 use nightshift_core::image::{Digest, ImageRef};
@@ -45,7 +46,7 @@ impl Node {
         engine.hold(&name, &digest).await.unwrap();
         let (link, questions) = link();
         let shutdown = CancellationToken::new();
-        let inventory = Inventory::new(Arc::new(engine.clone()), OLDEST_KNOWN, questions);
+        let inventory = Inventory::new(Arc::new(engine.clone()), OLDEST_KNOWN, questions, Surroundings::default());
         tokio::spawn(inventory.run(shutdown.clone()));
         Self { engine, name, digest, link, shutdown }
     }

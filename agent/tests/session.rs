@@ -12,7 +12,9 @@ use async_trait::async_trait;
 use nightshift_agent::dial::Server;
 use nightshift_agent::identity::{JoinToken, Membership, enrol};
 use nightshift_agent::inventory::{self, Questions};
-use nightshift_agent::session::{Epochs, Facts, Outbox, Session, Work};
+use nightshift_agent::session::{Epochs, Facts, Outbox, Session, TlsLine, Work};
+use nightshift_agent::storage::FileStorage;
+use nightshift_agent::surroundings::Surroundings;
 use nightshift_core::ids::{Epoch, Generation, NodeName, StepIndex};
 use nightshift_core::instance::{ImageReport, ImageState, Prepull};
 use nightshift_core::spec::{HealthCheck, UpdateOrder};
@@ -92,8 +94,12 @@ fn agent(membership: Membership, address: std::net::SocketAddr, data_dir: &Path,
     let (asked_tx, asked) = mpsc::unbounded_channel();
     let outbox = Arc::new(Outbox::default());
     let session = Session {
-        server: address.to_string().parse().unwrap(),
-        membership: Arc::new(membership),
+        line: Arc::new(TlsLine::new(
+            address.to_string().parse().unwrap(),
+            Arc::new(membership),
+            Surroundings::default(),
+        )),
+        surroundings: Surroundings::default(),
         facts: Facts {
             engine_name: "host".into(),
             engine_version: "20.10.24".into(),
@@ -104,7 +110,7 @@ fn agent(membership: Membership, address: std::net::SocketAddr, data_dir: &Path,
         },
         work: Arc::new(Journal { steps, asked: asked_tx }),
         outbox: Arc::clone(&outbox),
-        epochs: Epochs::open(data_dir).unwrap(),
+        epochs: Epochs::open(Arc::new(FileStorage::new(data_dir))).unwrap(),
         inventory: link,
     };
     let shutdown = CancellationToken::new();

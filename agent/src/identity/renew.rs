@@ -19,6 +19,7 @@ use super::request::KeyRequest;
 use super::{FILE, Identity};
 use crate::backoff::Backoff;
 use crate::dial::{self, Server};
+use crate::surroundings::Surroundings;
 use crate::{files, reason};
 
 /// Longest sleep before the clock is looked at again: a machine that was suspended must not sleep through its renewal.
@@ -75,7 +76,7 @@ impl Membership {
 
     /// Renews at two thirds of each life, until `shutdown`. Connections that stand are left alone.
     pub async fn keep(&self, server: &Server, shutdown: CancellationToken) {
-        let mut backoff = Backoff::new(RETRY.0, RETRY.1);
+        let mut backoff = Backoff::new(RETRY, Surroundings::default());
         let mut said = String::new();
         loop {
             let pause = match due_in(self.current().renew_at(), Utc::now()) {

@@ -18,6 +18,7 @@ use tracing::debug;
 
 use crate::backoff::Backoff;
 use crate::engine::{Engine, EventKind};
+use crate::surroundings::Surroundings;
 use look::Look;
 
 /// How often everything is looked at without a reason: an engine forgets events, and a missed one must not stay so.
@@ -103,22 +104,30 @@ pub fn link() -> (Link, Questions) {
 pub struct Inventory {
     look: Look,
     questions: Questions,
+    surroundings: Surroundings,
 }
 
 impl Inventory {
     /// Answers these questions about this engine, whose API is spoken in this version.
     #[must_use]
-    pub const fn new(engine: Arc<dyn Engine>, api_version: ApiVersion, questions: Questions) -> Self {
-        Self { look: Look::new(engine, api_version), questions }
+    pub const fn new(
+        engine: Arc<dyn Engine>,
+        api_version: ApiVersion,
+        questions: Questions,
+        surroundings: Surroundings,
+    ) -> Self {
+        Self { look: Look::new(engine, api_version), questions, surroundings }
     }
 
     /// Keeps it up to date until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
         let changed = Notify::new();
         let engine = Arc::clone(&self.look.engine);
+        let surroundings = self.surroundings.clone();
         tokio::select! {
+            biased;
             () = shutdown.cancelled() => {}
-            () = follow_events(engine, &changed) => {}
+            () = follow_events(engine, surroundings, &changed) => {}
             () = self.keep(&changed) => {}
         }
     }
@@ -128,6 +137,7 @@ impl Inventory {
         period.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                biased;
                 asked = self.questions.question.changed() => {
                     if asked.is_err() {
                         return;
@@ -157,8 +167,8 @@ impl Inventory {
 
 /// Tells of every event that may change the inventory, for ever. A stream that ends counts as one: what happened until the
 /// next one begins is not known.
-async fn follow_events(engine: Arc<dyn Engine>, changed: &Notify) {
-    let mut backoff = Backoff::new(RETRY.0, RETRY.1);
+async fn follow_events(engine: Arc<dyn Engine>, surroundings: Surroundings, changed: &Notify) {
+    let mut backoff = Backoff::new(RETRY, surroundings);
     loop {
         match engine.events(None).await {
             Ok(mut events) => {

@@ -11,6 +11,7 @@ use super::{EngineSource, Error, Options, TokenSource};
 use crate::backoff::Backoff;
 use crate::engine::{self, DockerEngine, Engine, EngineInfo};
 use crate::identity::{Identity, Membership, enrol};
+use crate::surroundings::Surroundings;
 
 /// Pauses between attempts at engine and coordinator: both come up within seconds when a host boots.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
@@ -35,7 +36,7 @@ pub(super) async fn engine(
     options: &Options,
     shutdown: &CancellationToken,
 ) -> Result<Option<(Arc<dyn Engine>, EngineInfo)>, Error> {
-    let (mut backoff, mut said) = (Backoff::new(RETRY.0, RETRY.1), Said::default());
+    let (mut backoff, mut said) = (Backoff::new(RETRY, Surroundings::default()), Said::default());
     loop {
         let attempt = async {
             let engine = connect(&options.engine).await?;
@@ -75,7 +76,7 @@ pub(super) async fn membership(options: &Options, shutdown: &CancellationToken) 
         let identity = stored.ok_or_else(|| Error::NoToken(options.node.clone()))?;
         return Ok(Some(Membership::new(&options.data_dir, identity)));
     };
-    let (mut backoff, mut said) = (Backoff::new(RETRY.0, RETRY.1), Said::default());
+    let (mut backoff, mut said) = (Backoff::new(RETRY, Surroundings::default()), Said::default());
     loop {
         let attempt = enrol(&options.data_dir, &options.node, &options.coordinator, &token);
         let Some(outcome) = shutdown.run_until_cancelled(attempt).await else { return Ok(None) };

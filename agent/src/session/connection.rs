@@ -2,24 +2,22 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
+use futures::StreamExt as _;
 use nightshift_core::ids::Epoch;
 use nightshift_core::instance::Prepull;
 use nightshift_core::step::{StepKey, StepOrder};
-use nightshift_proto::pb::agent_service_client::AgentServiceClient;
 use nightshift_proto::{convert, pb};
 use pb::agent_message::Body as Ours;
 use pb::coordinator_message::Body as Theirs;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval_at, sleep_until, timeout};
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::Streaming;
 use tracing::{debug, info, warn};
 
 use super::outbox::Next;
-use super::{Lost, Session};
-use crate::dial::{self, Ending, Server};
+use super::{Incoming, Lost, Session};
+use crate::dial::Server;
 use crate::inventory::Found;
 
 /// How long the coordinator may take to say Welcome: at its start it loads every rollout first.
@@ -40,9 +38,8 @@ const SKEW_LIMIT: TimeDelta = TimeDelta::seconds(5);
 /// A stream on which Hello and Welcome were said.
 pub(super) struct Connection {
     server: Server,
-    ending: Ending,
     to_wire: mpsc::Sender<pb::AgentMessage>,
-    from_wire: Streaming<pb::CoordinatorMessage>,
+    from_wire: Incoming,
     epoch: Epoch,
     heartbeat: Duration,
     /// When the heartbeat that is not yet answered was sent.
@@ -53,23 +50,13 @@ pub(super) struct Connection {
 impl Connection {
     /// Dials and says Hello; ends with the Welcome obeyed.
     pub(super) async fn open(session: &Session) -> Result<Self, Lost> {
-        let server = session.server.clone();
-        let identity = session.membership.current();
-        if identity.not_after() < Utc::now() {
-            return Err(Lost::Expired(identity.not_after()));
-        }
-        let config = identity.client_config().map_err(Lost::Authority)?;
-        let (channel, ending) = dial::connect(&server, config).await?;
+        let server = session.line.server().clone();
         let (to_wire, outgoing) = mpsc::channel(QUEUE);
         let hello = Ours::Hello(hello(session).await);
         to_wire.try_send(pb::AgentMessage { body: Some(hello) }).expect("the queue is empty");
-        let silent = |_| Lost::Silent(server.clone());
-        let refused = |status| Lost::by(&server, &status, &ending);
-        let mut client = AgentServiceClient::new(channel);
-        let call = timeout(WELCOME_DEADLINE, client.session(ReceiverStream::new(outgoing))).await.map_err(silent)?;
-        let mut from_wire = call.map_err(refused)?.into_inner();
-        let first = timeout(WELCOME_DEADLINE, from_wire.message()).await.map_err(silent)?.map_err(refused)?;
-        let welcome = match first.and_then(|message| message.body) {
+        let mut from_wire = session.line.open(outgoing).await?;
+        let first = timeout(WELCOME_DEADLINE, from_wire.next()).await.map_err(|_| Lost::Silent(server.clone()))?;
+        let welcome = match first.transpose()?.and_then(|message| message.body) {
             Some(Theirs::Welcome(welcome)) => welcome,
             Some(Theirs::Goodbye(goodbye)) => return Err(Lost::Goodbye { server, reason: goodbye.reason }),
             Some(
@@ -80,28 +67,27 @@ impl Connection {
                 return Err(Lost::Malformed { server, reason });
             }
         };
-        Self::welcomed(session, welcome, ending, (to_wire, from_wire))
+        Self::welcomed(session, welcome, to_wire, from_wire).await
     }
 
-    fn welcomed(
+    async fn welcomed(
         session: &Session,
         welcome: pb::Welcome,
-        ending: Ending,
-        (to_wire, from_wire): (mpsc::Sender<pb::AgentMessage>, Streaming<pb::CoordinatorMessage>),
+        to_wire: mpsc::Sender<pb::AgentMessage>,
+        from_wire: Incoming,
     ) -> Result<Self, Lost> {
-        let server = session.server.clone();
+        let server = session.line.server().clone();
         let malformed = |error: convert::Error| Lost::Malformed { server: server.clone(), reason: error.to_string() };
         let heartbeat =
             convert::duration("welcome.heartbeat_interval", welcome.heartbeat_interval).map_err(malformed)?;
         let now = convert::timestamp("welcome.now", welcome.now).map_err(malformed)?;
         let epoch = Epoch(welcome.epoch);
-        session.epochs.obey(epoch).map_err(|source| Lost::Epoch { server: server.clone(), source })?;
+        session.epochs.obey(epoch).await.map_err(|source| Lost::Epoch { server: server.clone(), source })?;
         session.outbox.rewind();
         info!(%server, %epoch, "session with the coordinator is up");
         let heartbeat = heartbeat.clamp(HEARTBEAT.0, HEARTBEAT.1);
-        let mut connection =
-            Self { server, ending, to_wire, from_wire, epoch, heartbeat, unanswered: None, skewed: false };
-        connection.judge_clock(now, TimeDelta::zero());
+        let mut connection = Self { server, to_wire, from_wire, epoch, heartbeat, unanswered: None, skewed: false };
+        connection.judge_clock(session.surroundings.now() - now);
         Ok(connection)
     }
 
@@ -115,19 +101,21 @@ impl Connection {
                 Err(lost) => return Some(lost),
             };
             let outcome = tokio::select! {
+                biased;
                 () = shutdown.cancelled() => {
                     self.goodbye(session).await;
                     return None;
                 }
-                message = self.from_wire.message() => match message {
-                    Ok(Some(message)) => self.take(session, message, &mut watch).await,
-                    Ok(None) => Err(self.broken("it closed the stream")),
-                    Err(status) => Err(Lost::by(&self.server, &status, &self.ending)),
+                // Before the messages, so that a flood of them is no silence.
+                _ = heartbeat.tick() => self.beat(session).await,
+                message = self.from_wire.next() => match message {
+                    Some(Ok(message)) => self.take(session, message, &mut watch).await,
+                    Some(Err(lost)) => Err(lost),
+                    None => Err(self.broken("it closed the stream")),
                 },
                 found = session.inventory.found(watch) => self.send(Ours::Inventory(inventory(&found))).await,
                 () = session.outbox.changed() => Ok(()),
                 () = until(wake) => Ok(()),
-                _ = heartbeat.tick() => self.beat(session).await,
             };
             if let Err(lost) = outcome {
                 return Some(lost);
@@ -165,7 +153,8 @@ impl Connection {
         }
         session.outbox.heartbeat_sent();
         self.unanswered = Some(Instant::now());
-        self.send(Ours::Heartbeat(pb::Heartbeat { now: Some(convert::from_timestamp(Utc::now())) })).await
+        self.send(Ours::Heartbeat(pb::Heartbeat { now: Some(convert::from_timestamp(session.surroundings.now())) }))
+            .await
     }
 
     /// Acts on one message. One that cannot be used is said and left out: the stream goes on.
@@ -230,14 +219,14 @@ impl Connection {
         if let Some(since) = self.unanswered.take() {
             session.outbox.heartbeat_answered();
             let now = convert::timestamp("heartbeat.now", reply.now)?;
-            self.judge_clock(now, TimeDelta::from_std(since.elapsed() / 2).unwrap_or_default());
+            let underway = TimeDelta::from_std(since.elapsed() / 2).unwrap_or_default();
+            self.judge_clock(session.surroundings.now() - now - underway);
         }
         Ok(())
     }
 
-    /// Compares clocks; `underway` is the time that the coordinator's needed to get here.
-    fn judge_clock(&mut self, theirs: DateTime<Utc>, underway: TimeDelta) {
-        let skew = Utc::now() - theirs - underway;
+    /// Judges how far this node's clock is ahead of the coordinator's.
+    fn judge_clock(&mut self, skew: TimeDelta) {
         let skewed = skew.abs() > SKEW_LIMIT;
         let (skew_ms, changed) = (skew.num_milliseconds(), skewed != self.skewed);
         self.skewed = skewed;
@@ -262,7 +251,7 @@ impl Connection {
         }
         // With the sender the request stream ends.
         self.to_wire = mpsc::channel(1).0;
-        let ended = async { while let Ok(Some(_)) = self.from_wire.message().await {} };
+        let ended = async { while let Some(Ok(_)) = self.from_wire.next().await {} };
         if timeout(GOODBYE_DEADLINE, ended).await.is_err() {
             debug!("the coordinator did not end the stream after the goodbye");
         }
@@ -283,7 +272,7 @@ async fn hello(session: &Session) -> pb::Hello {
         os: facts.os,
         architecture: facts.architecture,
         labels: facts.labels,
-        now: Some(convert::from_timestamp(Utc::now())),
+        now: Some(convert::from_timestamp(session.surroundings.now())),
         steps: session.work.steps().await.iter().map(Into::into).collect(),
         epoch: session.epochs.seen().0,
     }

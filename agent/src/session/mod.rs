@@ -7,6 +7,7 @@
 
 mod connection;
 mod epoch;
+mod line;
 mod lost;
 mod outbox;
 mod work;
@@ -19,11 +20,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::backoff::Backoff;
-use crate::dial::Server;
-use crate::identity::Membership;
 use crate::inventory::Link;
+use crate::surroundings::Surroundings;
 use connection::Connection;
 pub use epoch::{Epochs, Error as EpochError};
+pub use line::{Incoming, Line, TlsLine};
 pub use lost::Lost;
 pub use outbox::Outbox;
 pub use work::{Facts, Work};
@@ -37,10 +38,10 @@ const STABLE: Duration = Duration::from_secs(30);
 /// Everything that a session connects.
 #[derive(Debug)]
 pub struct Session {
-    /// Where the coordinator listens.
-    pub server: Server,
-    /// The identity for each connection.
-    pub membership: Arc<Membership>,
+    /// The way to the coordinator.
+    pub line: Arc<dyn Line>,
+    /// Time and chance.
+    pub surroundings: Surroundings,
     /// What the node says of itself.
     pub facts: Facts,
     /// Who carries out the orders.
@@ -56,7 +57,7 @@ pub struct Session {
 impl Session {
     /// Keeps the session up until `shutdown`, then says goodbye.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        let mut backoff = Backoff::new(RETRY.0, RETRY.1);
+        let mut backoff = Backoff::new(RETRY, self.surroundings.clone());
         let mut said = String::new();
         loop {
             let Some((lost, lasted)) = self.once(&shutdown, &mut said).await else { return };
@@ -65,6 +66,7 @@ impl Session {
             }
             note(&lost, &mut said);
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return,
                 () = sleep(backoff.pause()) => {}
             }
@@ -74,6 +76,7 @@ impl Session {
     /// One connection, from dialling to its end, and how long it stood. `None` at shutdown.
     async fn once(&mut self, shutdown: &CancellationToken, said: &mut String) -> Option<(Lost, Duration)> {
         let opened = tokio::select! {
+            biased;
             () = shutdown.cancelled() => return None,
             opened = Connection::open(self) => opened,
         };

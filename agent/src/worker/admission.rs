@@ -7,6 +7,7 @@ use nightshift_core::step::{Failure, FailureKind, StepOrder, StepPhase, StepRepo
 use tracing::{error, info};
 
 use super::{Shared, image_refusal, run};
+use crate::journal;
 
 /// Takes an order or refuses it, and says how the step stands.
 pub(super) async fn submit(shared: &Arc<Shared>, order: StepOrder) -> StepReport {
@@ -26,7 +27,7 @@ pub(super) async fn submit(shared: &Arc<Shared>, order: StepOrder) -> StepReport
         info!(step = %key, %reason, "order refused");
         let record = refused(order, reason);
         if !shared.journal.is_full()
-            && let Err(error) = Shared::save(shared, &record).await
+            && let Err(error) = shared.journal.save(&record).await
         {
             error!(step = %key, %error, "the journal cannot be written");
         }
@@ -35,7 +36,7 @@ pub(super) async fn submit(shared: &Arc<Shared>, order: StepOrder) -> StepReport
     let record = Record::new(order);
     if let Err(error) = write_down(shared, &record).await {
         error!(step = %key, %error, "the journal cannot be written; no step is begun");
-        return answer(shared, refused(record.order, error));
+        return answer(shared, refused(record.order, error.to_string()));
     }
     info!(step = %key, container = %record.order.container, digest = %record.order.digest.short(), "step begun");
     *shared.lock_active() = Some(key);
@@ -61,11 +62,9 @@ fn objection(shared: &Shared, order: &StepOrder) -> Option<String> {
     None
 }
 
-async fn write_down(shared: &Arc<Shared>, record: &Record) -> Result<(), String> {
-    let (writer, order) = (shared.clone(), record.order.clone());
-    let raised = tokio::task::spawn_blocking(move || writer.journal.raise_fence(&order)).await;
-    raised.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-    Shared::save(shared, record).await.map_err(|error| error.to_string())
+async fn write_down(shared: &Shared, record: &Record) -> Result<(), journal::Error> {
+    shared.journal.raise_fence(&record.order).await?;
+    shared.journal.save(record).await
 }
 
 fn refused(order: StepOrder, reason: String) -> Record {

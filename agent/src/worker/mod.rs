@@ -115,7 +115,7 @@ impl Worker {
         let mut unfinished: Vec<Record> = Vec::new();
         for mut record in shared.journal.records().into_iter().filter(|record| !record.phase.is_end()) {
             record.resumed();
-            Shared::save(&shared, &record).await?;
+            shared.journal.save(&record).await?;
             unfinished.push(record);
         }
         shared.clone().resume(unfinished);
@@ -157,16 +157,10 @@ impl WorkerHandle {
 
     /// Forgets ended steps: the coordinator has stored their reports.
     pub async fn forget(&self, keys: Vec<StepKey>) {
-        let shared = self.shared.clone();
-        let forgotten = tokio::task::spawn_blocking(move || {
-            for key in keys {
-                if let Err(error) = shared.journal.forget(&key) {
-                    warn!(step = %key, %error, "could not forget a step");
-                }
+        for key in keys {
+            if let Err(error) = self.shared.journal.forget(&key).await {
+                warn!(step = %key, %error, "could not forget a step");
             }
-        });
-        if let Err(error) = forgotten.await {
-            warn!(%error, "could not forget steps");
         }
     }
 
@@ -224,14 +218,6 @@ impl Shared {
 
     fn lock_active(&self) -> MutexGuard<'_, Option<StepKey>> {
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Writes a record, on disk when it returns.
-    async fn save(shared: &Arc<Self>, record: &Record) -> Result<(), JournalError> {
-        let (shared, record) = (shared.clone(), record.clone());
-        let saved = tokio::task::spawn_blocking(move || shared.journal.save(&record));
-        // The task can end otherwise only by a panic, or when the runtime ends and this task with it.
-        saved.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     }
 
     fn report_step(&self, report: StepReport) {

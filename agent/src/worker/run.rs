@@ -115,7 +115,7 @@ impl Step<'_> {
         if !ends && !self.record.differs_from(&self.saved) {
             return true;
         }
-        if let Err(error) = Shared::save(self.shared, &self.record).await {
+        if let Err(error) = self.shared.journal.save(&self.record).await {
             error!(step = %self.record.order.key, %error, "the journal cannot be written; the step waits");
             sleep(AWAY_LIMIT).await;
             return false;

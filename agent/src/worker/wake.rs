@@ -34,6 +34,7 @@ impl Wake {
     /// Waits for an event, for a time at most, or for the shutdown.
     pub(super) async fn wait(&self, time: Duration, shutdown: &CancellationToken) {
         tokio::select! {
+            biased;
             () = self.notify.notified() => {}
             () = sleep(time) => {}
             () = shutdown.cancelled() => {}

@@ -7,6 +7,7 @@ use std::time::Duration;
 use nightshift_agent::config::Limits;
 use nightshift_agent::engine::{Engine, EventKind};
 use nightshift_agent::journal::Journal;
+use nightshift_agent::storage::FileStorage;
 use nightshift_agent::worker::{Anonymous, Worker, WorkerHandle, WorkerReport};
 use nightshift_core::container::Health;
 use nightshift_core::ids::{ContainerId, Epoch, Generation, StepIndex};
@@ -40,7 +41,8 @@ impl Node {
     }
 
     async fn on(engine: Arc<dyn Engine>, limits: Limits, data: TempDir) -> Self {
-        let (journal, set_aside) = Journal::open(data.path()).expect("a directory of our own");
+        let (journal, set_aside) =
+            Journal::open(Arc::new(FileStorage::new(data.path()))).expect("a directory of our own");
         assert_eq!(set_aside, []);
         let started = Worker::start(engine, journal, Arc::new(Anonymous), limits).await;
         let (worker, reports) = started.expect("the journal can be written");

@@ -209,6 +209,7 @@ impl SimulatedEngine {
                 }
             };
             tokio::select! {
+                biased;
                 _ = changes.changed() => {}
                 () = due => {}
             }
