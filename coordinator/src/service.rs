@@ -4,32 +4,28 @@
 //! and the authority are known then. [`Coordinator::run`] works until the token is cancelled: first it says goodbye to the
 //! agents, then it gives calls a moment to end.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 
-use nightshift_core::control;
-use nightshift_core::event::Actor;
 use nightshift_core::ids::NodeName;
-use nightshift_core::image::{Digest, ImageRef};
 use nightshift_proto::pb::agent_service_server::AgentServiceServer;
 use nightshift_proto::pb::operator_service_server::OperatorServiceServer;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
 use crate::data_dir::{self, DataDir};
-use crate::driver::{self, Clock, Driver, Handle, RegistryFailure};
+use crate::driver::{self, Clock, Driver, Handle};
 use crate::operator::Operator;
 use crate::registry::{self, ImageSource, Registry};
 use crate::secret::Secret;
 use crate::sessions::Sessions;
 use crate::store::{self, SqliteStore, Store};
 use crate::trust::{self, Connections, Role, TokenError, TokenRequest, Trust};
-use crate::watcher::{Observation, Watcher};
+use crate::watcher;
 
 /// Calls may take this long to end after the agents were told goodbye.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(3);
@@ -181,7 +177,7 @@ impl Coordinator {
             .add_service(OperatorServiceServer::new(operator).max_decoding_message_size(MESSAGE_LIMIT_BYTES))
             .serve_with_incoming_shutdown(connections, calls_end.clone().cancelled_owned());
         let server = tokio::spawn(server);
-        let watching = tokio::spawn(watch(handle, images, options.watch_interval));
+        let watching = tokio::spawn(watcher::follow(handle, images, watcher::Options::every(options.watch_interval)));
         // The driver is the heart: when it ends, for whatever reason, everything ends.
         let judged = driver.run(shutdown.clone()).await;
         shutdown.cancel();
@@ -195,59 +191,4 @@ impl Coordinator {
         }
         Ok(judged?)
     }
-}
-
-/// Follows tags and passes on what they show.
-async fn watch(handle: Handle, images: Arc<dyn ImageSource>, interval: Duration) -> Result<(), driver::Refusal> {
-    let mut followed = handle.followed();
-    let (_watcher, mut observations) = Watcher::start(images, handle.followed(), interval);
-    let mut last_seen = BTreeMap::new();
-    loop {
-        tokio::select! {
-            observation = observations.recv() => match observation {
-                Some(observation) => tell(&handle, observation, &mut last_seen).await?,
-                None => return Ok(()),
-            },
-            // The watcher says once what a reference shows: an app that comes later hears it from here.
-            changed = followed.changed() => {
-                if changed.is_err() {
-                    return Ok(());
-                }
-                for (image, (digest, created)) in &last_seen {
-                    seen(&handle, image, digest, *created).await?;
-                }
-            }
-        }
-    }
-}
-
-type LastSeen = BTreeMap<ImageRef, (Digest, Option<DateTime<Utc>>)>;
-
-async fn tell(handle: &Handle, observation: Observation, last_seen: &mut LastSeen) -> Result<(), driver::Refusal> {
-    match observation {
-        Observation::Seen { image, digest, created } => {
-            seen(handle, &image, &digest, created).await?;
-            last_seen.insert(image, (digest, created));
-            Ok(())
-        }
-        Observation::Failed { image, error, retry_at } => {
-            handle.registry(image, Some(RegistryFailure { error, retry_at })).await
-        }
-        Observation::Recovered { image } => handle.registry(image, None).await,
-    }
-}
-
-/// Tells every app that follows an image what it points to. Where that is known already nothing happens.
-async fn seen(
-    handle: &Handle,
-    image: &ImageRef,
-    digest: &Digest,
-    created: Option<DateTime<Utc>>,
-) -> Result<(), driver::Refusal> {
-    let followed = handle.followed().borrow().clone();
-    for (app, _) in followed.into_iter().filter(|(_, followed)| followed == image) {
-        let request = control::Request::Seen { app, digest: digest.clone(), created };
-        handle.request(request, Actor::nightshift()).await?;
-    }
-    Ok(())
 }

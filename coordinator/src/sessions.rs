@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use futures::Stream;
+use futures::{Stream, StreamExt as _};
 use nightshift_core::fleet::NodeFacts;
 use nightshift_core::ids::NodeName;
 use nightshift_core::instance::ImageReport;
@@ -37,20 +37,64 @@ const LABEL_LIMIT_BYTES: usize = 256;
 /// Steps in a journal at most: an agent forgets what was acknowledged.
 const STEP_LIMIT: usize = 1000;
 
+/// Where streams of agents come in, whatever carries them.
+#[derive(Clone)]
+pub struct Reception {
+    driver: Handle,
+    clock: Clock,
+    heartbeat_interval: Duration,
+    count: Arc<AtomicU64>,
+}
+
+impl Reception {
+    /// Passes everything on to the driver.
+    #[must_use]
+    pub fn new(driver: Handle, clock: Clock, heartbeat_interval: Duration) -> Self {
+        Self { driver, clock, heartbeat_interval, count: Arc::new(AtomicU64::new(1)) }
+    }
+
+    /// Takes a node's stream in; what it is told comes out of the channel. The session ends with either of them.
+    ///
+    /// # Errors
+    /// It does not begin with a good Hello, or the coordinator is ending.
+    pub async fn receive<S>(
+        &self,
+        node: NodeName,
+        mut inbound: S,
+    ) -> Result<mpsc::Receiver<Result<CoordinatorMessage, Status>>, Status>
+    where
+        S: Stream<Item = Result<pb::AgentMessage, Status>> + Send + Unpin + 'static,
+    {
+        let first = tokio::time::timeout(HELLO_DEADLINE, inbound.next()).await;
+        let first = first.map_err(|_| Status::deadline_exceeded("no Hello came"))?.transpose()?;
+        let Some(Body::Hello(hello)) = first.and_then(|message| message.body) else {
+            return Err(Status::invalid_argument("the first message must be Hello"));
+        };
+        let (outbox, replies) = mpsc::channel(OUTBOX_LIMIT);
+        let id = self.count.fetch_add(1, Ordering::Relaxed);
+        let connected = connected(hello, id, outbox.clone(), (self.clock)())?;
+        self.driver.node(node.clone(), connected).await.map_err(|gone| Status::unavailable(gone.to_string()))?;
+        let silence = self.heartbeat_interval * SILENT_INTERVALS;
+        let listener = Listener { driver: self.driver.clone(), clock: self.clock.clone(), node, id, silence };
+        tokio::spawn(listener.run(inbound, outbox));
+        Ok(replies)
+    }
+}
+
 /// The agents' service.
 pub struct Sessions {
     driver: Handle,
     trust: Arc<Trust>,
     clock: Clock,
-    heartbeat_interval: Duration,
-    count: AtomicU64,
+    reception: Reception,
 }
 
 impl Sessions {
     /// A service that passes everything on to the driver.
     #[must_use]
-    pub const fn new(driver: Handle, trust: Arc<Trust>, clock: Clock, heartbeat_interval: Duration) -> Self {
-        Self { driver, trust, clock, heartbeat_interval, count: AtomicU64::new(1) }
+    pub fn new(driver: Handle, trust: Arc<Trust>, clock: Clock, heartbeat_interval: Duration) -> Self {
+        let reception = Reception::new(driver.clone(), clock.clone(), heartbeat_interval);
+        Self { driver, trust, clock, reception }
     }
 }
 
@@ -85,19 +129,7 @@ impl AgentService for Sessions {
         request: Request<Streaming<pb::AgentMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         let node = self.trust.node(request.extensions().get())?.name;
-        let mut inbound = request.into_inner();
-        let first = tokio::time::timeout(HELLO_DEADLINE, inbound.message()).await;
-        let first = first.map_err(|_| Status::deadline_exceeded("no Hello came"))??;
-        let Some(Body::Hello(hello)) = first.and_then(|message| message.body) else {
-            return Err(Status::invalid_argument("the first message must be Hello"));
-        };
-        let (outbox, replies) = mpsc::channel(OUTBOX_LIMIT);
-        let id = self.count.fetch_add(1, Ordering::Relaxed);
-        let connected = connected(hello, id, outbox.clone(), (self.clock)())?;
-        self.driver.node(node.clone(), connected).await.map_err(|gone| Status::unavailable(gone.to_string()))?;
-        let silence = self.heartbeat_interval * SILENT_INTERVALS;
-        let listener = Listener { driver: self.driver.clone(), clock: self.clock.clone(), node, id, silence };
-        tokio::spawn(listener.run(inbound, outbox));
+        let replies = self.reception.receive(node, request.into_inner()).await?;
         Ok(Response::new(Box::pin(ReceiverStream::new(replies))))
     }
 }
@@ -112,29 +144,32 @@ struct Listener {
 }
 
 impl Listener {
-    async fn run(self, inbound: Streaming<pb::AgentMessage>, outbox: mpsc::Sender<Result<CoordinatorMessage, Status>>) {
+    async fn run<S>(self, inbound: S, outbox: mpsc::Sender<Result<CoordinatorMessage, Status>>)
+    where
+        S: Stream<Item = Result<pb::AgentMessage, Status>> + Send + Unpin,
+    {
         let why = self.listen(inbound, &outbox).await;
         tracing::info!(node = %self.node, reason = %why, "session is over");
         drop(self.driver.node(self.node, NodeSaid::Gone { session: self.id }).await);
     }
 
-    async fn listen(
-        &self,
-        mut inbound: Streaming<pb::AgentMessage>,
-        outbox: &mpsc::Sender<Result<CoordinatorMessage, Status>>,
-    ) -> String {
+    async fn listen<S>(&self, mut inbound: S, outbox: &mpsc::Sender<Result<CoordinatorMessage, Status>>) -> String
+    where
+        S: Stream<Item = Result<pb::AgentMessage, Status>> + Send + Unpin,
+    {
         loop {
             let next = tokio::select! {
-                next = tokio::time::timeout(self.silence, inbound.message()) => next,
+                biased;
+                next = tokio::time::timeout(self.silence, inbound.next()) => next,
                 // The driver gave the session up: the agent connects again.
                 () = outbox.closed() => return "closed by the coordinator".to_owned(),
             };
             let message = match next {
                 Err(_) => return format!("no sign of life for {:?}", self.silence),
-                Ok(Err(status)) => return format!("lost: {}", status.message()),
+                Ok(Some(Err(status))) => return format!("lost: {}", status.message()),
                 // The decoder takes a lost connection for an end; only a Goodbye is one.
-                Ok(Ok(None)) => return "lost".to_owned(),
-                Ok(Ok(Some(message))) => message,
+                Ok(None) => return "lost".to_owned(),
+                Ok(Some(Ok(message))) => message,
             };
             if let Some(Body::Goodbye(goodbye)) = &message.body {
                 return format!("goodbye: {}", goodbye.reason);

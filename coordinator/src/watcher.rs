@@ -4,6 +4,7 @@
 //! its registry fails. What is seen goes out as [`Observation`]s; what to make of it is the driver's to decide. Watching never
 //! pauses for quiet hours.
 
+mod follow;
 mod schedule;
 
 use std::collections::BTreeMap;
@@ -19,7 +20,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::driver::Clock;
 use crate::registry::{Error, ImageSource};
+pub use follow::follow;
 use schedule::{Schedule, Ticket};
 
 /// How often a reference is checked when nobody says.
@@ -65,6 +68,28 @@ pub enum Observation {
     },
 }
 
+/// A source of numbers from 0 up to 1: simulations bring their own.
+pub type Chance = Arc<dyn Fn() -> f64 + Send + Sync>;
+
+/// How to watch.
+#[derive(Clone)]
+pub struct Options {
+    /// How often a reference is checked.
+    pub interval: Duration,
+    /// Where the time comes from.
+    pub clock: Clock,
+    /// By how much pauses differ.
+    pub chance: Chance,
+}
+
+impl Options {
+    /// By the system's clock and chance.
+    #[must_use]
+    pub fn every(interval: Duration) -> Self {
+        Self { interval, clock: Arc::new(Utc::now), chance: Arc::new(rand::random) }
+    }
+}
+
 /// The running watcher; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Watcher {
@@ -78,12 +103,14 @@ impl Watcher {
     pub fn start(
         source: Arc<dyn ImageSource>,
         followed: watch::Receiver<Followed>,
-        interval: Duration,
+        options: Options,
     ) -> (Self, mpsc::Receiver<Observation>) {
         let (commands, asked) = mpsc::channel(COMMAND_LIMIT);
         let (observations, seen) = mpsc::channel(OBSERVATION_LIMIT);
-        let schedule = Schedule::new(interval.max(INTERVAL_FLOOR));
-        let running = Running { source, followed, asked, observations, schedule, checks: FuturesUnordered::new() };
+        let Options { interval, clock, chance } = options;
+        let schedule = Schedule::new(interval.max(INTERVAL_FLOOR), chance);
+        let checks = FuturesUnordered::new();
+        let running = Running { source, followed, asked, observations, schedule, checks, clock };
         let task = tokio::spawn(running.run());
         (Self { commands, _task: AbortOnDropHandle::new(task) }, seen)
     }
@@ -112,6 +139,7 @@ struct Running {
     asked: mpsc::Receiver<AppName>,
     observations: mpsc::Sender<Observation>,
     schedule: Schedule,
+    clock: Clock,
     checks: FuturesUnordered<BoxFuture<'static, Checked>>,
 }
 
@@ -128,6 +156,7 @@ impl Running {
             let may_start = self.checks.len() < CHECK_LIMIT;
             let due = self.schedule.next_due().filter(|_| may_start);
             tokio::select! {
+                biased;
                 Some(checked) = self.checks.next() => self.ended(checked).await,
                 changed = self.followed.changed() => match changed {
                     Ok(()) => self.follow(),
@@ -174,7 +203,7 @@ impl Running {
             }
             Err(error) => {
                 let Some(delay) = self.schedule.failed(&ticket, &error, now) else { return };
-                let retry_at = Utc::now() + delay;
+                let retry_at = (self.clock)() + delay;
                 self.say(Observation::Failed { image, error: error.to_string(), retry_at }).await;
             }
         }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nightshift_coordinator::registry::{Error, ImageSource as _, Options, Registry, SetupError};
-use nightshift_coordinator::watcher::{Followed, Observation, Watcher};
+use nightshift_coordinator::watcher::{self, Followed, Observation, Watcher};
 use nightshift_core::docker_config::Credentials;
 use nightshift_core::image::{Digest, ImageRef};
 use nightshift_core::secret::Secret;
@@ -408,8 +408,11 @@ async fn the_watcher_sees_pushes_and_recovers_when_a_killed_registry_is_back() {
     let first = process.push("web", "stable", Some("2026-11-20T10:00:00Z")).await;
     let followed: Followed = BTreeMap::from([("web".parse().unwrap(), web.clone())]);
     let (_keep, followed) = watch::channel(followed);
-    let (_watcher, mut said) =
-        Watcher::start(Arc::new(client(Options::default())), followed, Duration::from_millis(100));
+    let (_watcher, mut said) = Watcher::start(
+        Arc::new(client(Options::default())),
+        followed,
+        watcher::Options::every(Duration::from_millis(100)),
+    );
     let mut next = async || timeout(Duration::from_secs(30), said.recv()).await.expect("an observation").unwrap();
     let seen = |digest: &str, created: &str| Observation::Seen {
         image: web.clone(),

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use nightshift_coordinator::data_dir::DataDir;
 use nightshift_coordinator::store::{
-    APPEND_LIMIT, BODY_LIMIT_BYTES, Batch, Certificate, Enrolment, Error, EventFilter, NewEvent, Recorded, Revision,
-    Role, Sequence, SqliteStore, Store, StreamId, Token,
+    APPEND_LIMIT, BODY_LIMIT_BYTES, Batch, Certificate, Enrolment, Error, EventFilter, MemoryStore, NewEvent, Recorded,
+    Revision, Role, Sequence, SqliteStore, Store, StreamId, Token,
 };
 use nightshift_core::ids::Epoch;
 use serde_json::json;
@@ -60,6 +60,20 @@ impl Place for SqlitePlace {
             }
         }
         open_sqlite(&copy).await
+    }
+}
+
+/// A store in memory is what a simulation keeps of it: everything that was stored.
+struct MemoryPlace(MemoryStore);
+
+#[async_trait]
+impl Place for MemoryPlace {
+    async fn open(&self) -> Arc<dyn Store> {
+        Arc::new(self.0.clone())
+    }
+
+    async fn open_after_power_cut(&self) -> Arc<dyn Store> {
+        Arc::new(self.0.clone())
     }
 }
 
@@ -382,6 +396,7 @@ macro_rules! every_test_on {
 }
 
 every_test_on!(sqlite, SqlitePlace::new());
+every_test_on!(memory, MemoryPlace(MemoryStore::default()));
 
 #[tokio::test]
 async fn sqlite_files_are_for_their_owner_alone() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use nightshift_coordinator::registry::{Error, ImageSource};
-use nightshift_coordinator::watcher::{Followed, Observation, Watcher};
+use nightshift_coordinator::watcher::{Followed, Observation, Options, Watcher};
 use nightshift_core::image::{Digest, ImageRef, Repository};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
@@ -85,7 +85,7 @@ impl Scene {
     fn of(script: Script, apps: &[(&str, &str)]) -> Self {
         let script = Arc::new(script);
         let (followed, receiver) = watch::channel(follow(apps));
-        let (watcher, observations) = Watcher::start(script.clone(), receiver, MINUTE);
+        let (watcher, observations) = Watcher::start(script.clone(), receiver, Options::every(MINUTE));
         Self { script, followed, watcher, observations }
     }
 

@@ -126,6 +126,7 @@ impl Driver {
         loop {
             let sleep = tokio::time::sleep(self.sleep_until(wake_at));
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => break,
                 message = self.inbox.recv() => match message {
                     Some(message) => self.take(message).await?,

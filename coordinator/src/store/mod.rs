@@ -1,14 +1,16 @@
 //! What the coordinator knows, kept so that no crash loses or reorders it: the event log, the epoch, tokens and
 //! certificates.
 //!
-//! [`Store`] is the port; [`SqliteStore`] is the store that needs nothing installed. Every store passes one conformance suite
-//! (`tests/store_conformance.rs`). The log knows nothing of what its events mean: their bodies are JSON that the driver reads.
+//! [`Store`] is the port; [`SqliteStore`] is the store that needs nothing installed, [`MemoryStore`] that of simulations. Every
+//! store passes one conformance suite (`tests/store_conformance.rs`). The log knows nothing of what its events mean: their bodies are JSON that the driver reads.
 
 mod access;
 mod event;
+mod memory;
 mod sqlite;
 mod sqlite_access;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
@@ -17,6 +19,7 @@ use nightshift_core::ids::{Epoch, NodeName};
 
 pub use access::{Certificate, Enrolment, Role, Token, UnknownRole};
 pub use event::{Batch, EventFilter, NewEvent, Recorded, Revision, Sequence, StreamId};
+pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
 
 /// Most events in one [`Store::append`]: one decision about a fleet of 5,000 nodes fits, a runaway loop does not.
@@ -62,6 +65,9 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A name that must be unique is in use.
+    #[error("{0} is there already")]
+    Taken(String),
     /// The database failed.
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
@@ -153,4 +159,36 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// The database failed.
     async fn revoked_certificates(&self, now: DateTime<Utc>) -> Result<Vec<String>, Error>;
+}
+
+fn check_size(batches: &[Batch]) -> Result<(), Error> {
+    let count: usize = batches.iter().map(|batch| batch.events.len()).sum();
+    if count > APPEND_LIMIT {
+        return Err(Error::Refused(format!("{count} events at once, allowed are {APPEND_LIMIT}")));
+    }
+    let mut streams = BTreeSet::new();
+    if let Some(twice) = batches.iter().find(|batch| !streams.insert(&batch.stream)) {
+        return Err(Error::Refused(format!("stream `{}` is named twice", twice.stream)));
+    }
+    for event in batches.iter().flat_map(|batch| &batch.events) {
+        let size = event.body.to_string().len();
+        if size > BODY_LIMIT_BYTES {
+            let kind = &event.kind;
+            let text = format!("an event `{kind}` of {size} bytes, allowed are {BODY_LIMIT_BYTES}");
+            return Err(Error::Refused(text));
+        }
+    }
+    Ok(())
+}
+
+/// An event as it is kept.
+fn record(sequence: Sequence, stream: &StreamId, revision: Revision, event: &NewEvent) -> Recorded {
+    let NewEvent { at, by, kind, app, node, rollout, body } = event.clone();
+    // What append returns is what load will return: no more precise than the column.
+    Recorded { sequence, stream: stream.clone(), revision, at: whole_micros(at), by, kind, app, node, rollout, body }
+}
+
+/// As precise as every store is.
+fn whole_micros(at: DateTime<Utc>) -> DateTime<Utc> {
+    DateTime::from_timestamp_micros(at.timestamp_micros()).unwrap_or(at)
 }

@@ -4,7 +4,6 @@
 //! on the disk when it returns (`synchronous=FULL`). The SQL keeps to what PostgreSQL understands as well.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
@@ -20,8 +19,8 @@ use sqlx::sqlite::{
 use sqlx::{QueryBuilder, Row, SqlSafeStr, Sqlite};
 
 use super::{
-    APPEND_LIMIT, BODY_LIMIT_BYTES, Batch, Certificate, Enrolment, Error, EventFilter, NewEvent, PAGE_LIMIT, Recorded,
-    Revision, Sequence, Store, StreamId, Token, sqlite_access as access,
+    Batch, Certificate, Enrolment, Error, EventFilter, PAGE_LIMIT, Recorded, Revision, Sequence, Store, StreamId,
+    Token, check_size, record, sqlite_access as access,
 };
 use crate::data_dir::{DataDir, SECRET_FILE_MODE};
 
@@ -207,26 +206,6 @@ impl Store for SqliteStore {
     }
 }
 
-fn check_size(batches: &[Batch]) -> Result<(), Error> {
-    let count: usize = batches.iter().map(|batch| batch.events.len()).sum();
-    if count > APPEND_LIMIT {
-        return Err(Error::Refused(format!("{count} events at once, allowed are {APPEND_LIMIT}")));
-    }
-    let mut streams = BTreeSet::new();
-    if let Some(twice) = batches.iter().find(|batch| !streams.insert(&batch.stream)) {
-        return Err(Error::Refused(format!("stream `{}` is named twice", twice.stream)));
-    }
-    for event in batches.iter().flat_map(|batch| &batch.events) {
-        let size = event.body.to_string().len();
-        if size > BODY_LIMIT_BYTES {
-            let kind = &event.kind;
-            let text = format!("an event `{kind}` of {size} bytes, allowed are {BODY_LIMIT_BYTES}");
-            return Err(Error::Refused(text));
-        }
-    }
-    Ok(())
-}
-
 async fn revision(connection: &mut SqliteConnection, stream: &StreamId) -> Result<Revision, Error> {
     let row = sqlx::query("SELECT revision FROM streams WHERE stream = $1")
         .bind(&stream.0)
@@ -260,13 +239,6 @@ async fn insert(connection: &mut SqliteConnection, event: &Recorded) -> Result<(
         .execute(connection)
         .await?;
     Ok(())
-}
-
-fn record(sequence: Sequence, stream: &StreamId, revision: Revision, event: &NewEvent) -> Recorded {
-    let NewEvent { at, by, kind, app, node, rollout, body } = event.clone();
-    // What append returns is what load will return: no more precise than the column.
-    let at = DateTime::from_timestamp_micros(at.timestamp_micros()).unwrap_or(at);
-    Recorded { sequence, stream: stream.clone(), revision, at, by, kind, app, node, rollout, body }
 }
 
 fn event(row: &SqliteRow) -> Result<Recorded, Error> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use nightshift_core::image::{Digest, ImageRef};
 use tokio::time::Instant;
 
+use super::Chance;
 use crate::registry::Error;
 
 /// Longest pause between attempts while a registry fails.
@@ -40,7 +41,6 @@ struct Entry {
     last: Option<Last>,
 }
 
-#[derive(Debug)]
 pub(super) struct Schedule {
     interval: Duration,
     entries: BTreeMap<ImageRef, Entry>,
@@ -49,11 +49,13 @@ pub(super) struct Schedule {
     /// Registries that fail, each with the references that failed; they are logged once.
     failing: BTreeMap<String, BTreeSet<ImageRef>>,
     tickets: u64,
+    chance: Chance,
 }
 
 impl Schedule {
-    pub(super) const fn new(interval: Duration) -> Self {
-        Self { interval, entries: BTreeMap::new(), barred: BTreeMap::new(), failing: BTreeMap::new(), tickets: 0 }
+    pub(super) fn new(interval: Duration, chance: Chance) -> Self {
+        let (entries, barred, failing) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { interval, entries, barred, failing, tickets: 0, chance }
     }
 
     pub(super) fn follow(&mut self, images: &BTreeSet<ImageRef>, now: Instant) {
@@ -105,7 +107,7 @@ impl Schedule {
         let interval = self.interval;
         let entry = end(&mut self.entries, ticket)?;
         let recovered = std::mem::take(&mut entry.failures) > 0;
-        plan(entry, now, jittered(interval));
+        plan(entry, now, jittered(interval, &self.chance));
         if recovered {
             self.works_again(&ticket.image);
         }
@@ -122,7 +124,8 @@ impl Schedule {
     pub(super) fn failed(&mut self, ticket: &Ticket, error: &Error, now: Instant) -> Option<Duration> {
         let interval = self.interval;
         let entry = end(&mut self.entries, ticket)?;
-        let delay = error.retry_after().unwrap_or_default().max(jittered(back_off(interval, entry.failures)));
+        let pause = jittered(back_off(interval, entry.failures), &self.chance);
+        let delay = error.retry_after().unwrap_or_default().max(pause);
         let first = entry.failures == 0;
         entry.failures = entry.failures.saturating_add(1);
         plan(entry, now, delay);
@@ -175,6 +178,6 @@ fn back_off(interval: Duration, failures: u32) -> Duration {
     interval.saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX)).min(BACK_OFF_LIMIT.max(interval))
 }
 
-fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(rand::random_range(1.0 - JITTER..=1.0 + JITTER))
+fn jittered(pause: Duration, chance: &Chance) -> Duration {
+    pause.mul_f64(1.0 - JITTER + 2.0 * JITTER * chance())
 }
