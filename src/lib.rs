@@ -1,0 +1,13 @@
+//! Nightshift, the program. A library, so that its simulation can be tested from outside.
+
+mod cli;
+mod client;
+mod context;
+mod failure;
+mod follow;
+mod output;
+mod program;
+mod role;
+mod view;
+
+pub use program::run;
