@@ -12,13 +12,16 @@ use nightshift_core::step::LOG_LIMIT_BYTES;
 use serde_json::{Value, json};
 use tracing::{debug, info};
 
-use super::Shared;
 use super::observe::found;
+use super::{Shared, calls};
 use crate::engine::{self, Engine, PullFailure};
 use crate::prober;
 
 /// Lines of the failed container's log that are asked for: the byte limit is what counts, this bounds the engine's work.
 const LOG_LINES: u32 = 200;
+
+/// From this HTTP status on the engine says that it failed, below that the request was wrong or is not allowed.
+const FIRST_SERVER_ERROR: u16 = 500;
 
 /// Why an action was not done.
 #[derive(Debug, thiserror::Error)]
@@ -32,13 +35,14 @@ pub(super) enum Trouble {
 }
 
 impl Trouble {
-    /// Whether a pull may succeed when it is tried again soon.
+    /// Whether what touches nothing may succeed when it is tried again soon.
     pub(super) fn is_transient(&self) -> bool {
         match self {
             Self::Engine(engine::Error::Pull { failure, .. }) => match failure {
                 PullFailure::Unreachable | PullFailure::RateLimited | PullFailure::Other => true,
                 PullFailure::NotFound | PullFailure::Denied | PullFailure::DiskFull => false,
             },
+            Self::Engine(engine::Error::Refused { status, .. }) => *status >= FIRST_SERVER_ERROR,
             Self::Engine(_) | Self::Credentials(_) => false,
         }
     }
@@ -51,6 +55,7 @@ impl Trouble {
 pub(super) async fn perform(shared: &Arc<Shared>, record: &mut Record, action: &Action) -> Result<(), Trouble> {
     let engine = &*shared.engine;
     match action {
+        Action::TryCalls => calls::try_out(engine, &record.order.health).await?,
         Action::Pull { .. } => {
             let order = &record.order;
             pull(shared, &order.app, &order.image.repository, &order.digest).await?;

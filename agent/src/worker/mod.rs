@@ -9,6 +9,7 @@
 
 mod act;
 mod admission;
+mod calls;
 mod observe;
 mod prepull;
 mod run;

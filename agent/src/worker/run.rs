@@ -60,10 +60,7 @@ impl Step<'_> {
     async fn go_on(&mut self) -> bool {
         let seen = match observe(&*self.shared.engine, &self.record).await {
             Ok(seen) => seen,
-            Err(error) => {
-                self.wait_for_engine(&error).await;
-                return false;
-            }
+            Err(error) => return self.not_seen(&error).await,
         };
         let elapsed = self.elapsed();
         let Next { record, action } = next(&self.record, &seen, elapsed);
@@ -84,7 +81,7 @@ impl Step<'_> {
         match act::perform(self.shared, &mut self.record, action).await {
             Ok(()) => self.away = AWAY_FIRST,
             Err(Trouble::Engine(error)) if error.is_engine_away() || error.may_have_been_done() => {
-                self.wait_for_engine(&error).await;
+                self.unanswered(action, &error).await;
             }
             Err(trouble) => self.refused(action, &trouble).await,
         }
@@ -100,6 +97,27 @@ impl Step<'_> {
             warn!(step = %self.record.order.key, action = action.words(), error = %trouble, "refused");
             self.record.refused(action, &trouble.to_string(), trouble.is_transient());
         }
+    }
+
+    /// Nobody knows whether it was done. An engine that is away is waited for; but one that answers a look and has it still
+    /// to do has swallowed the call, and that counts.
+    async fn unanswered(&mut self, action: &Action, error: &crate::engine::Error) {
+        let Ok(seen) = observe(&*self.shared.engine, &self.record).await else {
+            return self.wait_for_engine(error).await;
+        };
+        if next(&self.record, &seen, Duration::ZERO).action == *action {
+            warn!(step = %self.record.order.key, action = action.words(), %error, "not answered");
+            self.record.unanswered(action, &error.to_string());
+        }
+    }
+
+    /// The engine cannot be looked at. Says whether the step ends by that.
+    async fn not_seen(&mut self, error: &crate::engine::Error) -> bool {
+        if !error.is_engine_away() && self.record.not_seen(&error.to_string()) {
+            return self.write_down(true).await;
+        }
+        self.wait_for_engine(error).await;
+        false
     }
 
     async fn wait_for_engine(&mut self, error: &crate::engine::Error) {

@@ -11,6 +11,9 @@ use crate::spec::HealthCheck;
 /// The next thing to do. Each may be done again when it is not known whether it was done.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
+    /// Find out, on a container that does not exist, whether the engine (or a proxy before it) takes every call that comes
+    /// once the old container was touched.
+    TryCalls,
     /// Fetch the image.
     Pull {
         /// `repository@sha256:…`.
@@ -156,6 +159,7 @@ impl Action {
     #[must_use]
     pub const fn words(&self) -> &'static str {
         match self {
+            Self::TryCalls => "try out the calls of a replacement",
             Self::Pull { .. } => "pull the image",
             Self::KeepImage { .. } => "hold an image by a tag",
             Self::Plan => "plan the new container",

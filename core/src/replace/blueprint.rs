@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::names;
+use super::observed::fingerprint;
 use super::record::{Blueprint, Record, failure};
 use crate::ids::ContainerId;
 use crate::recreate::{self, ApiVersion};
@@ -61,7 +62,7 @@ pub fn blueprint(record: &Record, inspects: &Inspects<'_>) -> Result<Blueprint, 
         ));
     }
     let connects = plan.connects.into_iter().map(|connect| (connect.network, connect.body)).collect();
-    Ok(Blueprint { create_body: plan.create_body, connects })
+    Ok(Blueprint { create_body: plan.create_body, connects, settings: Some(fingerprint(inspects.container)) })
 }
 
 /// A container that lives in a namespace of the one to be replaced would lose it with the stop.

@@ -32,7 +32,7 @@ pub(super) fn action(record: &mut Record, seen: &Observed) -> Result<Action, Fai
         return Err(failure(FailureKind::Engine, "the new container was removed by someone"));
     };
     if !record.old_touched {
-        still_as_planned(record, seen.old.as_ref(), &old)?;
+        still_as_planned(record, seen, &old)?;
     }
     // Once it was touched, an old container that someone removed is no reason to stop: nothing else is there to run.
     if let Some(old_view) = &seen.old
@@ -108,6 +108,9 @@ fn preflight(record: &mut Record, seen: &Observed) -> Result<Old, Failure> {
 
 /// Everything that can be done while the old container goes on undisturbed.
 fn prepare(record: &mut Record, seen: &Observed, old: &Old) -> Result<Option<Action>, Failure> {
+    if !record.calls_tried {
+        return Ok(Some(Action::TryCalls));
+    }
     if record.new_id.is_none() {
         // The reply to a creation was lost, or the agent died before it could write it down.
         record.new_id = seen.new.as_ref().map(|view| view.id.clone());
@@ -141,9 +144,9 @@ fn prepare(record: &mut Record, seen: &Observed, old: &Old) -> Result<Option<Act
 }
 
 /// The last look before the old container is touched for the first time.
-fn still_as_planned(record: &Record, view: Option<&ContainerView>, old: &Old) -> Result<(), Failure> {
+fn still_as_planned(record: &Record, seen: &Observed, old: &Old) -> Result<(), Failure> {
     let name = &record.order.container;
-    let Some(view) = view else {
+    let Some(view) = &seen.old else {
         return Err(precondition(format!("container `{name}` was removed meanwhile")));
     };
     if view.name != *name {
@@ -160,11 +163,18 @@ fn still_as_planned(record: &Record, view: Option<&ContainerView>, old: &Old) ->
         (Was::Stopped, RunState::Running | RunState::Restarting) => {
             Err(precondition(format!("container `{name}` was started meanwhile")))
         }
+        (Was::RunningHealthy | Was::Running | Was::Restarting, RunState::Created | RunState::Exited) => {
+            Err(precondition(format!("container `{name}` was stopped meanwhile")))
+        }
         (Was::Stopped, RunState::Created | RunState::Exited)
-        | (
-            Was::RunningHealthy | Was::Running | Was::Restarting,
-            RunState::Created | RunState::Running | RunState::Restarting | RunState::Exited,
-        ) => Ok(()),
+        | (Was::RunningHealthy | Was::Running | Was::Restarting, RunState::Running | RunState::Restarting) => Ok(()),
+    }?;
+    let planned = record.blueprint.as_ref().and_then(|blueprint| blueprint.settings);
+    match (planned, seen.old_settings) {
+        (Some(planned), Some(now)) if planned != now => {
+            Err(precondition(format!("the settings of container `{name}` were changed meanwhile")))
+        }
+        (Some(_) | None, Some(_) | None) => Ok(()),
     }
 }
 
@@ -182,12 +192,17 @@ fn give_way(
     if view.state == RunState::Paused {
         return Err(precondition(format!("container `{name}` was paused by someone meanwhile")));
     }
+    let parked = names::parked(&record.order);
+    if record.old_touched && view.name != *name && view.name != parked {
+        // Who gives it another name wants to keep it, and after the commit it would be removed.
+        return Err(precondition(format!("container `{name}` was renamed by someone meanwhile")));
+    }
     let policy = view.restart_policy.get("Name").and_then(serde_json::Value::as_str).unwrap_or_default();
     let old_id = view.id.clone();
     let action = if !matches!(policy, "" | "no") {
         Some(Action::ParkRestartPolicy { old: old_id })
     } else if view.name == *name {
-        Some(Action::RenameOldAway { old: old_id, name: names::parked(&record.order) })
+        Some(Action::RenameOldAway { old: old_id, name: parked })
     } else {
         None
     };

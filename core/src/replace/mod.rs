@@ -7,7 +7,7 @@
 //!
 //! # The order of the calls, and why
 //!
-//! 1. While the old container runs undisturbed: pull, hold old and new image by local tags, plan, create the new
+//! 1. While the old container runs undisturbed: try out whether the calls of the steps below are allowed at all, pull, hold old and new image by local tags, plan, create the new
 //!    container under a temporary name, connect its networks. What the engine refuses here has touched nothing.
 //! 2. Park the old one: restart policy `no` (a restart of the engine must not revive it), then **both renames, before
 //!    the stop**. The engine renames running containers, so the time in which nothing runs is stop and start alone. A

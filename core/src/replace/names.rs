@@ -25,14 +25,15 @@ const OLD_INFIX: &str = ".nightshift-old-";
 /// Hexadecimal digits of an image id in a keep tag: what the engine shows, and an app has few images.
 const KEEP_ID_CHARS: usize = 12;
 
-/// Twelve hexadecimal digits that stand for a step: FNV-1a, for it must come out the same in every version of the
-/// program. It keeps names apart, no secret depends on it.
+/// FNV-1a: a number for a text, the same in every version of the program. No secret depends on it.
+pub(super) fn fnv(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Twelve hexadecimal digits that stand for a step. They keep names apart.
 fn short_key(key: &StepKey) -> String {
     let text = format!("{}/{}/{}", key.rollout, key.step, key.generation);
-    let hash = text
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    format!("{:012x}", hash >> 16)
+    format!("{:012x}", fnv(&text) >> 16)
 }
 
 /// Name of the new container until it takes over the final one.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::names::{LABEL_ROLLOUT, LABEL_STEP};
+use super::names::{self, LABEL_ROLLOUT, LABEL_STEP};
 use super::record::Record;
 use crate::container::{ContainerView, Malformed};
 
@@ -13,6 +13,8 @@ use crate::container::{ContainerView, Malformed};
 pub struct Observed {
     /// The old container, by its id; `None` when it is gone.
     pub old: Option<ContainerView>,
+    /// The old container's settings, in one number: [`fingerprint`].
+    pub old_settings: Option<u64>,
     /// The new container, by its id, or by its temporary name as long as the journal has no id.
     pub new: Option<ContainerView>,
     /// The networks that the new container is connected to.
@@ -35,6 +37,7 @@ impl Observed {
         new: Option<&Value>,
         image: Option<&Value>,
     ) -> Result<Self, Malformed> {
+        let old_settings = old.map(fingerprint);
         let old = old.map(ContainerView::from_inspect).transpose()?;
         let view = new.map(ContainerView::from_inspect).transpose()?.filter(|view| belongs(record, view));
         let networks = new.filter(|_| view.is_some()).and_then(|inspect| inspect.pointer("/NetworkSettings/Networks"));
@@ -47,8 +50,17 @@ impl Observed {
             }
             None => None,
         };
-        Ok(Self { old, new: view, new_networks, image })
+        Ok(Self { old, old_settings, new: view, new_networks, image })
     }
+}
+
+/// A number for all that a person can have set: another one means that someone changed it, as by `docker update` or
+/// `docker network connect`. What the engine itself keeps changing is left out.
+pub(super) fn fingerprint(inspect: &Value) -> u64 {
+    let networks = inspect.pointer("/NetworkSettings/Networks").and_then(Value::as_object);
+    let networks: BTreeSet<&String> = networks.into_iter().flat_map(|networks| networks.keys()).collect();
+    let part = |key: &str| inspect.get(key).unwrap_or(&Value::Null).to_string();
+    names::fnv(&format!("{}\n{}\n{networks:?}", part("Config"), part("HostConfig")))
 }
 
 fn belongs(record: &Record, view: &ContainerView) -> bool {

@@ -20,6 +20,9 @@ pub const TRY_LIMIT: u32 = 5;
 /// Longest text kept of a refusal, in characters: an engine's message is a sentence, not a book.
 const MESSAGE_LIMIT_CHARS: usize = 500;
 
+/// What a look is called where it is refused.
+const LOOK: &str = "look at the containers";
+
 /// Timers that went on by less than this are not worth a write to the journal; a crash loses at most as much of them.
 pub const TIMER_GRAIN: Duration = Duration::from_secs(5);
 
@@ -61,6 +64,9 @@ pub struct Blueprint {
     pub create_body: Value,
     /// Networks to connect before the start: name and body of the call.
     pub connects: Vec<(String, Value)>,
+    /// The settings that it was worked out from: [`super::observed::fingerprint`]. None in a journal of an older version.
+    #[serde(default)]
+    pub settings: Option<u64>,
 }
 
 /// How often the engine refused an action, and its last words.
@@ -113,6 +119,9 @@ pub struct Record {
     pub old: Option<Old>,
     /// Whether a change of the old container was begun. Until then a failure leaves everything untouched.
     pub old_touched: bool,
+    /// Whether the engine takes the calls that will be needed.
+    #[serde(default)]
+    pub calls_tried: bool,
     /// The engine's id of the target image.
     pub image_id: Option<String>,
     /// Images that are held by a tag.
@@ -154,13 +163,16 @@ pub(super) fn failure(kind: FailureKind, reason: impl Into<String>) -> Failure {
     Failure { kind, reason: reason.into(), log: String::new() }
 }
 
-/// The kind of a refusal, unless the engine's words speak of the node and not of the image: no space, a port that someone
+/// The kind of a refusal, unless the words speak of the node and not of the image: a call that is forbidden, no space, a port that someone
 /// else has, or an engine that lost hold of its own runtime, as after a crash (`task … already exists`). None of these
 /// must bar a version from the whole fleet.
 pub(super) fn node_or(kind: FailureKind, message: &str) -> FailureKind {
     let message = message.to_lowercase();
     let of_node = [
         "no space left on device",
+        // A socket proxy, or a plugin of the engine, that forbids the call.
+        "refused with status 401",
+        "refused with status 403",
         "port is already allocated",
         "address already in use",
         "already exists",
@@ -181,6 +193,7 @@ impl Record {
             phase: StepPhase::Assigned,
             old: None,
             old_touched: false,
+            calls_tried: false,
             image_id: None,
             kept_images: Vec::new(),
             blueprint: None,
@@ -260,6 +273,7 @@ impl Record {
     /// Folds in that an action was done, for those whose effect no inspect shows.
     pub fn done(&mut self, action: &Action) {
         match action {
+            Action::TryCalls => self.calls_tried = true,
             Action::KeepImage { image_id, .. } => self.kept_images.push(image_id.clone()),
             Action::TagFollowed { .. } => self.followed_tagged = true,
             Action::CleanImages { .. } => self.images_cleaned = true,
@@ -320,42 +334,53 @@ impl Record {
     }
 
     /// Folds in that the engine refused an action, in its own words. Not for an engine that is away, and only when a
-    /// second look says that the action is still to be done. `transient`: for a pull, that trying again makes sense.
+    /// second look says that the action is still to be done. `transient`: while nothing was touched, trying again makes sense.
     pub fn refused(&mut self, action: &Action, message: &str, transient: bool) {
         let message = shortened(message);
-        let tried = self.tried.entry(action.words().to_owned()).or_default();
+        let count = self.count(action.words(), &message);
+        let waits = transient && count < TRY_LIMIT && matches!(action, Action::Pull { .. } | Action::TryCalls);
+        let kind = refusal_of(action, &message).filter(|_| !waits);
+        self.failed(action, kind, &message, count);
+    }
+
+    /// Folds in that an action had no answer, or none that can be understood, and that a second look, which the engine did
+    /// answer, says that it is still to be done. That may pass, so it is tried again; not for ever.
+    pub fn unanswered(&mut self, action: &Action, message: &str) {
+        let message = shortened(message);
+        let count = self.count(action.words(), &message);
+        let kind = refusal_of(action, &message).filter(|_| count >= TRY_LIMIT);
+        // Silence says nothing about the version.
+        let kind = kind.map(|kind| if kind.blames_the_version() { FailureKind::Engine } else { kind });
+        self.failed(action, kind, &message, count);
+    }
+
+    /// Folds in that the engine refuses a look at what it holds, and says whether the step ends by that: as long as nothing
+    /// was made there is nothing to take back. Later, the next look must be waited for.
+    pub fn not_seen(&mut self, message: &str) -> bool {
+        let message = shortened(message);
+        let count = self.count(LOOK, &message);
+        let nothing_made = self.blueprint.is_none() && self.new_id.is_none() && !self.old_touched;
+        if self.phase.is_end() || !nothing_made || count < TRY_LIMIT {
+            return false;
+        }
+        self.failure = Some(failure(FailureKind::Engine, format!("could not {LOOK}: {message}")));
+        self.reach(StepPhase::Untouched);
+        true
+    }
+
+    fn count(&mut self, words: &str, message: &str) -> u32 {
+        let tried = self.tried.entry(words.to_owned()).or_default();
         tried.count += 1;
-        tried.message.clone_from(&message);
-        let count = tried.count;
-        let kind = match action {
-            Action::Pull { .. } if transient && count < TRY_LIMIT => None,
-            Action::Pull { .. } => Some(FailureKind::Pull),
-            Action::KeepImage { .. } | Action::Plan => Some(FailureKind::Precondition),
-            Action::Create { .. } | Action::Connect { .. } | Action::Start { .. } => {
-                Some(node_or(FailureKind::EngineRefused, &message))
-            }
-            Action::ParkRestartPolicy { .. }
-            | Action::RenameOldAway { .. }
-            | Action::RenameNewIn { .. }
-            | Action::StopOld { .. } => Some(FailureKind::Engine),
-            Action::TakeLog { .. } => {
-                self.log_taken = true;
-                return;
-            }
-            Action::Probe { .. } | Action::Wait(_) | Action::End => return,
-            Action::RemoveOld { .. }
-            | Action::TagFollowed { .. }
-            | Action::CleanImages { .. }
-            | Action::StopNew { .. }
-            | Action::RenameNewOut { .. }
-            | Action::RenameOldBack { .. }
-            | Action::RestoreRestartPolicy { .. }
-            | Action::StartOld { .. }
-            | Action::RemoveNew { .. } => None,
-        };
-        match kind {
-            Some(kind) => self.failure = Some(failure(kind, format!("could not {}: {message}", action.words()))),
-            None => self.timers.pause = pause_after(count),
+        message.clone_into(&mut tried.message);
+        tried.count
+    }
+
+    fn failed(&mut self, action: &Action, kind: Option<FailureKind>, message: &str, count: u32) {
+        match (kind, action) {
+            (Some(kind), _) => self.failure = Some(failure(kind, format!("could not {}: {message}", action.words()))),
+            (None, Action::TakeLog { .. }) => self.log_taken = true,
+            (None, Action::Probe { .. } | Action::Wait(_) | Action::End) => {}
+            (None, _) => self.timers.pause = pause_after(count),
         }
     }
 
@@ -367,6 +392,34 @@ impl Record {
     /// Moves on to a phase, never back.
     pub(super) fn reach(&mut self, phase: StepPhase) {
         self.phase = self.phase.max(phase);
+    }
+}
+
+/// What a refused action says about a step that goes forward; none where it is tried again, or does not matter.
+fn refusal_of(action: &Action, message: &str) -> Option<FailureKind> {
+    match action {
+        Action::Pull { .. } => Some(FailureKind::Pull),
+        Action::TryCalls | Action::KeepImage { .. } | Action::Plan => Some(FailureKind::Precondition),
+        Action::Create { .. } | Action::Connect { .. } | Action::Start { .. } => {
+            Some(node_or(FailureKind::EngineRefused, message))
+        }
+        Action::ParkRestartPolicy { .. }
+        | Action::RenameOldAway { .. }
+        | Action::RenameNewIn { .. }
+        | Action::StopOld { .. } => Some(FailureKind::Engine),
+        Action::TakeLog { .. }
+        | Action::Probe { .. }
+        | Action::Wait(_)
+        | Action::End
+        | Action::RemoveOld { .. }
+        | Action::TagFollowed { .. }
+        | Action::CleanImages { .. }
+        | Action::StopNew { .. }
+        | Action::RenameNewOut { .. }
+        | Action::RenameOldBack { .. }
+        | Action::RestoreRestartPolicy { .. }
+        | Action::StartOld { .. }
+        | Action::RemoveNew { .. } => None,
     }
 }
 

@@ -229,11 +229,13 @@ impl Verify {
     pub(super) fn judge(&mut self, view: &ContainerView, was: Was, started: u32, order: &StepOrder) -> Verified {
         let up = match (was, view.state) {
             (Was::Stopped, _) | (Was::Restarting, RunState::Running | RunState::Restarting) => return Verified::Yes,
+            // A person did that, and it is not silently resumed.
+            (_, RunState::Paused) => return Verified::Yes,
             // It ended again, as it did before the step: its restart policy is back, the rest is as it was.
             (Was::Restarting, RunState::Exited) if started > 0 => return Verified::Yes,
             (_, RunState::Created | RunState::Exited) => return Verified::Start,
             (_, RunState::Running) => true,
-            (_, RunState::Paused | RunState::Restarting | RunState::Removing | RunState::Dead) => false,
+            (_, RunState::Restarting | RunState::Removing | RunState::Dead) => false,
         };
         if !up || self.started_at != view.started_at {
             self.up_for = None;

@@ -35,6 +35,7 @@ pub(super) struct Container {
     pub(super) view: ContainerView,
     networks: BTreeSet<String>,
     up_for: Duration,
+    settings: u64,
 }
 
 /// The engine.
@@ -83,7 +84,12 @@ impl Model {
         let mut old = view("old", "web", RunState::Running);
         old.started_at = Some(instant(1));
         old.health = if has_health_check { Health::Healthy } else { Health::None };
-        let old = Container { view: old, networks: BTreeSet::from([NETWORK.to_owned()]), up_for: Duration::MAX / 2 };
+        let old = Container {
+            view: old,
+            networks: BTreeSet::from([NETWORK.to_owned()]),
+            up_for: Duration::MAX / 2,
+            settings: 1,
+        };
         Self {
             containers: BTreeMap::from([(ContainerId("old".to_owned()), old)]),
             image,
@@ -104,6 +110,7 @@ impl Model {
         let new = self.containers.values().find(|c| c.view.id.0 == handle || c.view.name == handle);
         Observed {
             old: self.containers.get(&record.order.container_id).map(|c| c.view.clone()),
+            old_settings: self.containers.get(&record.order.container_id).map(|c| c.settings),
             new: new.map(|c| c.view.clone()),
             new_networks: new.map(|c| c.networks.clone()).unwrap_or_default(),
             image: self.pulled.then(|| "sha256:4e3".to_owned()),
@@ -159,7 +166,8 @@ impl Model {
         self.made += 1;
         let id = ContainerId(format!("new{}", self.made));
         let view = view(&id.0, name, RunState::Created);
-        self.containers.insert(id.clone(), Container { view, networks: BTreeSet::new(), up_for: Duration::ZERO });
+        self.containers
+            .insert(id.clone(), Container { view, networks: BTreeSet::new(), up_for: Duration::ZERO, settings: 2 });
         Ok(id)
     }
 
@@ -176,6 +184,7 @@ impl Model {
             (Ok(None), Action::Plan) => record.planned(Ok(Blueprint {
                 create_body: json!({"Image": "new image"}),
                 connects: vec![(NETWORK.to_owned(), json!({}))],
+                settings: Some(1),
             })),
             (Ok(None), Action::TakeLog { .. }) => record.logged("last words"),
             (Ok(None), _) => record.done(action),
@@ -220,7 +229,8 @@ impl Model {
                 if up { Err("cannot remove a running container".to_owned()) } else { self.remove(id) }
             }
             Action::RemoveNew { new: id } => self.remove(id),
-            Action::KeepImage { .. }
+            Action::TryCalls
+            | Action::KeepImage { .. }
             | Action::Plan
             | Action::Probe { .. }
             | Action::TagFollowed { .. }

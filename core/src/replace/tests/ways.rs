@@ -13,7 +13,8 @@ use crate::ids::ContainerId;
 use crate::spec::UpdateOrder;
 use crate::step::{FailureKind, LOG_LIMIT_BYTES, StepPhase};
 
-const PREPARED: [&str; 6] = [
+const PREPARED: [&str; 7] = [
+    "try out the calls of a replacement",
     "pull the image",
     "hold an image by a tag",
     "hold an image by a tag",
@@ -116,6 +117,7 @@ fn what_is_not_as_planned_is_left_untouched() {
     check(&|model, _| model.old().auto_remove = true, precondition, "`--rm`");
     check(&|_, record| record.order.order = UpdateOrder::StartFirst, FailureKind::NotAccepted, "`start-first`");
     for (words, kind) in [
+        ("try out the calls of a replacement", precondition),
         ("pull the image", FailureKind::Pull),
         ("hold an image by a tag", precondition),
         ("create the new container", FailureKind::EngineRefused),
@@ -142,8 +144,10 @@ fn a_change_between_plan_and_stop_is_seen() {
     let old = view("old", "web", RunState::Running);
     let mut seen = Observed { old: Some(old.clone()), image: Some("sha256:4e3".to_owned()), ..Observed::default() };
     record = next(&record, &seen, Duration::ZERO).record;
+    record.done(&Action::TryCalls);
     record.kept_images = vec!["sha256:01d".to_owned(), "sha256:4e3".to_owned()];
-    record.planned(Ok(Blueprint { create_body: json!({}), connects: vec![] }));
+    record.planned(Ok(Blueprint { create_body: json!({}), connects: vec![], settings: Some(1) }));
+    seen.old_settings = Some(1);
     record.created(ContainerId("new1".to_owned()));
     seen.new = Some(view("new1", "web.nightshift-new-59d13469a65a", RunState::Created));
     seen.new_networks = BTreeSet::from([NETWORK.to_owned()]);
@@ -153,9 +157,12 @@ fn a_change_between_plan_and_stop_is_seen() {
     renamed.name = "other".to_owned();
     let mut other_policy = old.clone();
     other_policy.restart_policy = json!({"Name": "no"});
-    let paused = crate::container::ContainerView { state: RunState::Paused, ..old };
-    for changed in [Some(renamed), Some(other_policy), Some(paused), None] {
-        let seen = Observed { old: changed.clone(), ..seen.clone() };
+    let paused = crate::container::ContainerView { state: RunState::Paused, ..old.clone() };
+    let stopped = crate::container::ContainerView { state: RunState::Exited, ..old.clone() };
+    for (changed, settings) in
+        [(Some(renamed), 1), (Some(other_policy), 1), (Some(paused), 1), (Some(stopped), 1), (Some(old), 2), (None, 1)]
+    {
+        let seen = Observed { old: changed.clone(), old_settings: Some(settings), ..seen.clone() };
         let then = next(&record, &seen, Duration::ZERO);
         assert_eq!(then.action, Action::RemoveNew { new: ContainerId("new1".to_owned()) }, "{changed:?}");
         let kind = then.record.failure.expect("told").kind;
@@ -168,6 +175,7 @@ fn a_full_disk_or_a_taken_port_is_the_nodes_fault() {
     let start = Action::Start { new: ContainerId("new1".to_owned()) };
     for (message, kind) in [
         ("exec format error", FailureKind::EngineRefused),
+        ("`POST /containers/{id}/start` refused with status 403: forbidden", FailureKind::Engine),
         ("write /x: No space left on device", FailureKind::Engine),
         ("Bind for 0.0.0.0:80 failed: port is already allocated", FailureKind::Engine),
         ("failed to create shim: task 2c26 already exists: unknown", FailureKind::Engine),
@@ -179,8 +187,40 @@ fn a_full_disk_or_a_taken_port_is_the_nodes_fault() {
 }
 
 #[test]
+fn a_call_that_is_never_answered_is_given_up_and_blames_no_version() {
+    let start = Action::Start { new: ContainerId("new1".to_owned()) };
+    let mut record = Record::new(order());
+    for count in 1..TRY_LIMIT {
+        record.unanswered(&start, "no answer");
+        assert_eq!((&record.failure, record.timers.pause), (&None, pause_after(count)));
+    }
+    record.unanswered(&start, "no answer");
+    let failure = record.failure.expect("given up");
+    assert_eq!(
+        (failure.kind, failure.reason.as_str()),
+        (FailureKind::Engine, "could not start the new container: no answer")
+    );
+}
+
+#[test]
+fn a_look_that_is_refused_ends_a_step_only_while_nothing_was_made() {
+    let mut record = Record::new(order());
+    for _ in 1..TRY_LIMIT {
+        assert!(!record.not_seen("forbidden"));
+    }
+    let mut made = record.clone();
+    made.created(ContainerId("new1".to_owned()));
+    assert!(!made.not_seen("forbidden") && made.failure.is_none());
+    assert!(record.not_seen("forbidden"));
+    let report = record.report();
+    assert_eq!(report.phase, StepPhase::Untouched);
+    assert_eq!(report.failure.expect("told").reason, "could not look at the containers: forbidden");
+}
+
+#[test]
 fn a_registry_that_is_down_is_tried_again_and_never_blames_the_version() {
     let mut record = Record::new(order());
+    record.done(&Action::TryCalls);
     let seen = Observed { old: Some(view("old", "web", RunState::Running)), ..Observed::default() };
     for count in 1..TRY_LIMIT {
         let Action::Pull { .. } = next(&record, &seen, Duration::ZERO).action else { panic!("no pull") };
