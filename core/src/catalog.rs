@@ -147,6 +147,13 @@ impl App {
         adopted.replaced.as_ref().filter(|replaced| replaced.old == instance.container_id)
     }
 
+    /// Whether no allow window names this node, though the quiet hours name some: nothing ever starts there by itself.
+    #[must_use]
+    pub fn has_no_window(&self, node: &Node) -> bool {
+        let quiet = self.spec.quiet_hours.as_ref();
+        quiet.is_some_and(|quiet| quiet.names_nodes() && quiet.entries_for(&node.labels).is_empty())
+    }
+
     fn release_mut(&mut self, digest: &Digest) -> Option<&mut Release> {
         self.releases.iter_mut().find(|release| release.digest == *digest)
     }
@@ -274,6 +281,9 @@ impl Catalog {
             | Event::StepOrdered { .. }
             | Event::StepReported { .. }
             | Event::StepUnknown { .. }
+            | Event::StepUnknownAlarm { .. }
+            | Event::WindowNotUsed { .. }
+            | Event::WindowMissed { .. }
             | Event::StepRequeued { .. }
             | Event::StepSkipped { .. }
             | Event::RollbackPlanned { .. } => {}

@@ -3,6 +3,8 @@
 //! An event never asks anybody's leave: [`crate::catalog::Catalog::apply`] and [`crate::rollout::Rollout::apply`] take it
 //! as it is. Deciding which events come about is the business of [`crate::control`].
 
+mod words;
+
 use std::fmt;
 
 use chrono::{DateTime, Utc};
@@ -243,6 +245,15 @@ pub enum Event {
         /// The step.
         step: StepIndex,
     },
+    /// The agent of a step in flight has been silent for so long that a person must look. Once for each order.
+    StepUnknownAlarm {
+        /// The rollout.
+        rollout: RolloutId,
+        /// The step.
+        step: StepIndex,
+        /// Since when nobody has heard of the agent.
+        silent_since: DateTime<Utc>,
+    },
     /// A step that touched nothing is to be ordered again.
     StepRequeued {
         /// The rollout.
@@ -267,6 +278,26 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// A window opened for a rollout, and nothing could start at its beginning.
+    WindowNotUsed {
+        /// The rollout.
+        rollout: RolloutId,
+        /// The first instant after the window.
+        until: DateTime<Utc>,
+        /// What it waited for.
+        reason: String,
+    },
+    /// Windows of a rollout went by while the coordinator did not run, or its clock was moved over them.
+    WindowMissed {
+        /// The rollout.
+        rollout: RolloutId,
+        /// The first instant of the first of them.
+        starts: DateTime<Utc>,
+        /// The first instant after the last of them.
+        ends: DateTime<Utc>,
+        /// How many.
+        windows: u32,
+    },
     /// Every updated instance is to go back.
     RollbackPlanned {
         /// The rollout.
@@ -288,6 +319,9 @@ impl Event {
             | Self::StepOrdered { rollout, .. }
             | Self::StepReported { rollout, .. }
             | Self::StepUnknown { rollout, .. }
+            | Self::StepUnknownAlarm { rollout, .. }
+            | Self::WindowNotUsed { rollout, .. }
+            | Self::WindowMissed { rollout, .. }
             | Self::StepRequeued { rollout, .. }
             | Self::StepSkipped { rollout, .. }
             | Self::RollbackPlanned { rollout, .. } => Some(rollout),
@@ -315,12 +349,15 @@ impl Event {
             Self::StepReported { report, .. } => Some(report.key.step),
             Self::StepOrdered { step, .. }
             | Self::StepUnknown { step, .. }
+            | Self::StepUnknownAlarm { step, .. }
             | Self::StepRequeued { step, .. }
             | Self::StepSkipped { step, .. } => Some(*step),
             Self::RolloutPlanned { .. }
             | Self::RolloutMoved { .. }
             | Self::RolloutPromoted { .. }
             | Self::RolloutOverridden { .. }
+            | Self::WindowNotUsed { .. }
+            | Self::WindowMissed { .. }
             | Self::RollbackPlanned { .. }
             | Self::AppApplied { .. }
             | Self::AppEnabled { .. }
@@ -363,6 +400,9 @@ impl Event {
             | Self::StepOrdered { .. }
             | Self::StepReported { .. }
             | Self::StepUnknown { .. }
+            | Self::StepUnknownAlarm { .. }
+            | Self::WindowNotUsed { .. }
+            | Self::WindowMissed { .. }
             | Self::StepRequeued { .. }
             | Self::StepSkipped { .. }
             | Self::RollbackPlanned { .. } => None,
@@ -394,6 +434,9 @@ impl Event {
             | Self::StepOrdered { .. }
             | Self::StepReported { .. }
             | Self::StepUnknown { .. }
+            | Self::StepUnknownAlarm { .. }
+            | Self::WindowNotUsed { .. }
+            | Self::WindowMissed { .. }
             | Self::StepRequeued { .. }
             | Self::StepSkipped { .. }
             | Self::RollbackPlanned { .. } => None,
@@ -425,6 +468,9 @@ impl Event {
             Self::StepOrdered { .. } => "step_ordered",
             Self::StepReported { .. } => "step_reported",
             Self::StepUnknown { .. } => "step_unknown",
+            Self::StepUnknownAlarm { .. } => "step_unknown_alarm",
+            Self::WindowNotUsed { .. } => "window_not_used",
+            Self::WindowMissed { .. } => "window_missed",
             Self::StepRequeued { .. } => "step_requeued",
             Self::StepSkipped { .. } => "step_skipped",
             Self::RollbackPlanned { .. } => "rollback_planned",
@@ -441,71 +487,6 @@ pub struct Recorded {
     pub by: Actor,
     /// The fact.
     pub event: Event,
-}
-
-/// A sentence about each event, for people who read the log.
-impl fmt::Display for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::AppApplied { spec, version, .. } => write!(f, "app {} version {version} is in force", spec.name),
-            Self::AppEnabled { app, enabled: true, .. } => write!(f, "app {app} is followed again"),
-            Self::AppEnabled { app, enabled: false, reason } => write!(f, "app {app} is no longer followed: {reason}"),
-            Self::AppRemoved { app, reason } => write!(f, "app {app} is removed: {reason}"),
-            Self::ReleaseSeen { app, digest, .. } => write!(f, "the tag of {app} points to {}", digest.short()),
-            Self::TestReported { app, digest, report, .. } => {
-                let word = serde_word(&report.result);
-                write!(f, "{} of {app}: suite {} ({}) {word}", digest.short(), report.suite, report.kind)
-            }
-            Self::ReleaseQuarantined { app, digest, reason } => {
-                write!(f, "{} of {app} is quarantined: {reason}", digest.short())
-            }
-            Self::QuarantineCleared { app, digest, reason } => {
-                write!(f, "{} of {app} is no longer quarantined: {reason}", digest.short())
-            }
-            Self::ReleaseKnownGood { app, digest, because: KnownGoodBy::Adoption } => {
-                write!(f, "{} of {app} counts as known-good: it was found running", digest.short())
-            }
-            Self::ReleaseKnownGood { app, digest, because: KnownGoodBy::Rollout } => {
-                write!(f, "{} of {app} is known-good", digest.short())
-            }
-            Self::InstanceAdopted { app, node, container, .. } => write!(f, "{container} on {node} belongs to {app}"),
-            Self::InstanceForgotten { app, node, container } => {
-                write!(f, "{container} on {node} no longer belongs to {app}")
-            }
-            Self::NodeEnrolled { node } => write!(f, "node {node} enrolled"),
-            Self::NodeLabelled { node, .. } => write!(f, "node {node} has new labels"),
-            Self::NodeAvailabilitySet { node, availability, reason } => {
-                write!(f, "node {node} is set to {}: {reason}", serde_word(availability))
-            }
-            Self::NodeRemoved { node, reason } => write!(f, "node {node} is removed: {reason}"),
-            Self::RolloutPlanned { spec, to, steps, reason, .. } => {
-                write!(f, "rollout of {} to {}, {} steps: {reason}", spec.name, to.short(), steps.len())
-            }
-            Self::RolloutMoved { to, reason, .. } if reason.is_empty() => write!(f, "rollout is {to}"),
-            Self::RolloutMoved { to, reason, .. } => write!(f, "rollout is {to}: {reason}"),
-            Self::RolloutPromoted { reason, .. } => write!(f, "rollout is promoted: {reason}"),
-            Self::RolloutOverridden { overrides, reason, .. } => write!(f, "rollout sets aside {overrides}: {reason}"),
-            Self::StepOrdered { step, container_id, .. } => {
-                write!(f, "step {step} is ordered for container {}", container_id.short())
-            }
-            Self::StepReported { report, .. } => match &report.failure {
-                Some(failure) => write!(f, "step {} is {}: {}", report.key.step, report.phase, failure.reason),
-                None => write!(f, "step {} is {}", report.key.step, report.phase),
-            },
-            Self::StepUnknown { step, .. } => write!(f, "step {step} is unknown: its agent does not answer"),
-            Self::StepRequeued { step, reason, .. } => write!(f, "step {step} is put off: {reason}"),
-            Self::StepSkipped { step, reason, .. } => write!(f, "step {step} is left out: {reason}"),
-            Self::RollbackPlanned { steps, .. } => write!(f, "{} instances go back", steps.len()),
-        }
-    }
-}
-
-/// The word that serde writes for a plain enum value.
-fn serde_word<T: Serialize>(value: &T) -> String {
-    match serde_json::to_value(value) {
-        Ok(serde_json::Value::String(word)) => word,
-        Ok(_) | Err(_) => String::new(),
-    }
 }
 
 /// Whether a phase is worth an event of its own: every one is, the audit log has each transition once.

@@ -15,7 +15,7 @@ use crate::instance::{ImageReport, ImageState, InstanceView, PullProgress};
 /// First pause after a failed pre-pull; doubles with each failure in a row.
 const PULL_BACKOFF_FIRST: Duration = Duration::from_secs(5);
 /// Longest pause between two tries: a registry that came back is noticed within this time.
-const PULL_BACKOFF_LIMIT: Duration = Duration::from_secs(300);
+pub(crate) const PULL_BACKOFF_LIMIT: Duration = Duration::from_secs(300);
 
 /// What is known of an image on a node.
 #[derive(Debug, Clone, PartialEq, Eq)]

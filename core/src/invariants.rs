@@ -129,6 +129,9 @@ impl Judge<'_> {
             | Event::NodeRemoved { .. }
             | Event::RolloutPromoted { .. }
             | Event::RolloutOverridden { .. }
+            | Event::StepUnknownAlarm { .. }
+            | Event::WindowNotUsed { .. }
+            | Event::WindowMissed { .. }
             | Event::StepRequeued { .. }
             | Event::StepSkipped { .. } => {}
         }

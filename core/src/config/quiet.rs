@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono_tz::TZ_VARIANTS;
 
 use super::{Table, nearest};
+use crate::labels::Selector;
 use crate::quiet::{
     ALLOW_LIMIT, AllowWindow, Bound, DayRule, FREEZE_LIMIT, Freeze, InvalidQuietHours, InvalidRule, InvalidZone,
     QuietHours, WINDOW_LIMIT, WallTime, Zone,
@@ -57,8 +58,10 @@ fn allow_window(table: &mut Table<'_>) -> Option<AllowWindow> {
     let start: Option<WallTime> = table.moment("start");
     table.require("duration");
     let duration = table.duration("duration", SHORTEST..=WINDOW_LIMIT);
+    let nodes: Selector = table.optional("nodes").unwrap_or_default();
+    let timezone = table.optional("timezone").map(|KnownZone(zone)| zone);
     let rule = days.or(on.map(|On(rule)| rule))?;
-    let window = AllowWindow::new(rule, start?, duration?);
+    let window = AllowWindow::new(rule, start?, duration?).map(|window| window.for_nodes(nodes).in_zone(timezone));
     table.check(if table.has("on") { "on" } else { "days" }, window)
 }
 

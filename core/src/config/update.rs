@@ -26,6 +26,11 @@ pub(super) fn update(table: &mut Table<'_>) -> UpdateConfig {
     let modes = [("auto", RolloutMode::Auto), ("approve", RolloutMode::Approve), ("manual", RolloutMode::Manual)];
     let actions =
         [("pause", FailureAction::Pause), ("continue", FailureAction::Continue), ("rollback", FailureAction::Rollback)];
+    let supersedes = [
+        ("after_completion", Supersede::AfterCompletion),
+        ("at_step_boundary", Supersede::AtStepBoundary),
+        ("if_paused", Supersede::IfPaused),
+    ];
     let monitor = table.duration("monitor", WATCH_MIN..=STEP_LIMIT).unwrap_or(default.monitor);
     // The canary is watched twice as long as the others, unless the file says otherwise: 60 s next to 30 s by default.
     let canary_monitor = table.duration("canary_monitor", WATCH_MIN..=STEP_LIMIT);
@@ -45,7 +50,7 @@ pub(super) fn update(table: &mut Table<'_>) -> UpdateConfig {
             .duration("progress_deadline", WATCH_MIN..=PROGRESS_LIMIT)
             .unwrap_or(default.progress_deadline),
         keep_images: table.integer("keep_images", 0..=KEEP_LIMIT).unwrap_or(default.keep_images),
-        supersede: supersede(table),
+        supersede: table.one_of("supersede", &supersedes).unwrap_or(default.supersede),
         pre_pull: table.flag("pre_pull").unwrap_or(default.pre_pull),
     };
     report_contradictions(table, &update);
@@ -60,21 +65,6 @@ fn order(table: &mut Table<'_>) -> UpdateOrder {
         UpdateOrder::StartFirst => table.value_not_yet("order", "start-first", "`stop-first`"),
     }
     order
-}
-
-fn supersede(table: &mut Table<'_>) -> Supersede {
-    let words = [
-        ("after_completion", Supersede::AfterCompletion),
-        ("at_step_boundary", Supersede::AtStepBoundary),
-        ("if_paused", Supersede::IfPaused),
-    ];
-    let supersede = table.one_of("supersede", &words).unwrap_or_default();
-    match supersede {
-        Supersede::AfterCompletion => {}
-        Supersede::AtStepBoundary => table.value_not_yet("supersede", "at_step_boundary", "`after_completion`"),
-        Supersede::IfPaused => table.value_not_yet("supersede", "if_paused", "`after_completion`"),
-    }
-    supersede
 }
 
 fn max_failure_permille(table: &mut Table<'_>) -> u16 {

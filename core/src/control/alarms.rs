@@ -1,4 +1,4 @@
-//! What of an app's instances a person must act on: those that do not serve.
+//! What of an app's instances a person must act on: those that do not serve, and those that two apps select.
 
 use crate::catalog::App;
 use crate::container::{Health, RunState};
@@ -6,6 +6,7 @@ use crate::control::Control;
 use crate::fleet::Fleet;
 use crate::ids::NodeName;
 use crate::instance::InstanceView;
+use crate::rollout::rival;
 
 impl Control {
     /// One sentence for each instance that someone should look at. Those in work are their rollout's business.
@@ -21,9 +22,13 @@ impl Control {
             let mut steps = self.rollout_in_work(name).into_iter().flat_map(|rollout| rollout.in_flight());
             steps.any(|step| step.node == *node && step.container == instance.container)
         };
+        let contested = fleet.instances(name).filter_map(|(node, instance)| {
+            let other = rival(app, &self.catalog, fleet, node, &instance.container).filter(|other| *name < **other)?;
+            Some(format!("{} on {node} is selected by {name} and {other}: neither replaces it", instance.container))
+        });
         let idle = fleet.instances(name).filter(|(node, instance)| !in_work(node, instance));
-        idle.filter_map(|(node, instance)| Some(format!("{} on {node} is {}", instance.container, trouble(instance)?)))
-            .collect()
+        let troubles = idle.filter_map(|(node, one)| Some(format!("{} on {node} is {}", one.container, trouble(one)?)));
+        contested.chain(troubles).collect()
     }
 }
 

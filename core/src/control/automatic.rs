@@ -14,6 +14,7 @@ use crate::image::Digest;
 use crate::release::GateDenial;
 use crate::rollout::{
     Candidate, Context, Decision, Overrides, PlannedStep, Rollout, RolloutState, Skip, WaitingOn, candidates,
+    candidates_in_windows,
 };
 use crate::spec::RolloutMode;
 use crate::step::Purpose;
@@ -48,9 +49,14 @@ impl Control {
 
     /// The steps of the rollout that the app needs now, or why there is none. Both may be empty: all is well.
     fn automatic(&self, app: &App, context: &Context<'_>) -> Result<Vec<PlannedStep>, Vec<WaitingOn>> {
-        if self.rollout_in_work(&app.spec.name).is_some() {
-            return Err(Vec::new());
+        match self.rollout_in_work(&app.spec.name) {
+            Some(_) => Err(Vec::new()),
+            None => self.wanted(app, context),
         }
+    }
+
+    /// The same as if no rollout of the app were in work.
+    pub(super) fn wanted(&self, app: &App, context: &Context<'_>) -> Result<Vec<PlannedStep>, Vec<WaitingOn>> {
         if let Some(wait) = hindrance(app) {
             return Err(vec![wait]);
         }
@@ -61,7 +67,7 @@ impl Control {
             return Err(waits);
         }
         let mut steps = Vec::new();
-        for candidate in candidates(app, &self.catalog, context.fleet, &target.digest, false) {
+        for candidate in candidates_in_windows(app, &self.catalog, context.fleet, &target.digest, false) {
             match hold(app, &candidate, context.now) {
                 None => steps.push(candidate.step),
                 Some(wait) => waits.extend(wait),
@@ -92,7 +98,7 @@ impl Control {
             rollout.purpose == Purpose::Rollback && rollout.steps.iter().any(|step| step.from.as_ref() == Some(digest))
         };
         let about_it = self.rollouts_of(&app.spec.name).filter(|rollout| rollout.to == *digest || from_it(rollout));
-        let last = about_it.max_by_key(|rollout| (rollout.created_at, &rollout.id))?;
+        let last = about_it.max_by_key(|rollout| rollout.position)?;
         let left = last.to != *digest || matches!(last.state, RolloutState::Aborted | RolloutState::RolledBack);
         left.then_some(last)
     }
@@ -153,6 +159,8 @@ fn hold(app: &App, candidate: &Candidate, now: DateTime<Utc>) -> Option<Option<W
     let (node, container) = (step.node.clone(), step.container.clone());
     match &candidate.skipped {
         Some(Skip::AtTarget | Skip::Newer | Skip::NodeAway(_)) => return Some(None),
+        Some(Skip::Contested(app)) => return Some(Some(WaitingOn::Contested { node, container, app: app.clone() })),
+        Some(Skip::NoWindow) => return Some(Some(WaitingOn::NoNodeWindow { node })),
         Some(Skip::Refused(reason)) => {
             return Some(Some(WaitingOn::Refused { node, container, reason: reason.clone() }));
         }
@@ -169,7 +177,8 @@ fn hold(app: &App, candidate: &Candidate, now: DateTime<Utc>) -> Option<Option<W
     }
     let until = left.at + TimeDelta::from_std(CATCH_UP_AFTER).unwrap_or(TimeDelta::MAX);
     let reason = left.reason.clone();
-    (until > now).then_some(Some(WaitingOn::PutOff { node, container, reason, until }))
+    // A clock that was set back since does not make it wait for longer.
+    (until > now && left.at <= now).then_some(Some(WaitingOn::PutOff { node, container, reason, until }))
 }
 
 /// Why the newest release is not let through, and which other releases newer than the target only have to wait.

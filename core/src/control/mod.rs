@@ -10,6 +10,7 @@ mod automatic;
 mod reports;
 mod requests;
 mod start;
+mod supersede;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -39,6 +40,8 @@ pub struct Control {
     /// Which of them belong to an app, and which are not over: so that a fleet with a long past is as quick as a new one.
     of_app: BTreeMap<AppName, BTreeSet<RolloutId>>,
     open: BTreeSet<RolloutId>,
+    /// How many there have been.
+    planned: u64,
     epoch: Epoch,
     started_at: DateTime<Utc>,
     unknown_after: Duration,
@@ -53,6 +56,7 @@ impl Control {
             rollouts: BTreeMap::new(),
             of_app: BTreeMap::new(),
             open: BTreeSet::new(),
+            planned: 0,
             epoch,
             started_at,
             unknown_after,
@@ -61,7 +65,9 @@ impl Control {
 
     /// Folds one stored fact.
     pub fn apply(&mut self, recorded: &Recorded) {
-        if let Some(rollout) = Rollout::from_planned(recorded) {
+        if let Some(mut rollout) = Rollout::from_planned(recorded) {
+            rollout.position = self.planned;
+            self.planned += 1;
             self.of_app.entry(rollout.app().clone()).or_default().insert(rollout.id.clone());
             self.open.insert(rollout.id.clone());
             self.rollouts.insert(rollout.id.clone(), rollout);
@@ -83,7 +89,7 @@ impl Control {
 
     fn forget_old(&mut self, app: &AppName) {
         let mut over: Vec<_> = self.rollouts_of(app).filter(|rollout| !self.open.contains(&rollout.id)).collect();
-        over.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+        over.sort_by_key(|rollout| rollout.position);
         let surplus = over.len().saturating_sub(ENDED_LIMIT);
         let forgotten: Vec<_> = over.into_iter().take(surplus).map(|rollout| rollout.id.clone()).collect();
         for id in forgotten {
@@ -120,7 +126,7 @@ impl Control {
     #[must_use]
     pub fn rollouts(&self) -> Vec<&Rollout> {
         let mut all: Vec<_> = self.rollouts.values().collect();
-        all.sort_by(|a, b| (b.created_at, &b.id).cmp(&(a.created_at, &a.id)));
+        all.sort_by_key(|rollout| std::cmp::Reverse(rollout.position));
         all
     }
 
@@ -146,7 +152,7 @@ impl Control {
         }
         let of_app = word.parse().ok().into_iter().flat_map(|app: AppName| self.of_app.get(&app)).flatten();
         let of_app = of_app.filter_map(|id| self.rollouts.get(id));
-        if let Some(newest) = of_app.max_by_key(|rollout| (rollout.created_at, &rollout.id)) {
+        if let Some(newest) = of_app.max_by_key(|rollout| rollout.position) {
             return Ok(newest);
         }
         let fits: Vec<_> = self.rollouts.values().filter(|rollout| rollout.id.as_str().starts_with(word)).collect();
@@ -162,8 +168,9 @@ impl Control {
     /// Until when absent agents count as still on their way; in the past as soon as all of them are back.
     fn settled_at(&self, fleet: &Fleet, now: DateTime<Utc>) -> DateTime<Utc> {
         let latest = self.started_at + TimeDelta::from_std(SETTLE_TIME).unwrap_or(TimeDelta::MAX);
-        if latest <= now {
-            return latest;
+        // A clock that was set back since the start says nothing about how long that is ago.
+        if latest <= now || now < self.started_at {
+            return latest.min(now);
         }
         let back = |name| fleet.node(name).is_some_and(|node| node.instances.is_some() || node.engine_error.is_some());
         if self.catalog.nodes().all(|(name, _)| back(name)) { self.started_at } else { latest }
@@ -180,6 +187,7 @@ impl Control {
             open: &open,
             settled_at: self.settled_at(fleet, now),
             unknown_after: self.unknown_after,
+            next: None,
         })
     }
 
@@ -190,7 +198,7 @@ impl Control {
         self.with_context(fleet, now, |context| {
             let mut whole = Decision::default();
             for rollout in context.open {
-                let one = rollout.decide(context);
+                let one = rollout.decide(&self.with_next(rollout, context));
                 // Orders of two rollouts for one node must not be decided on the same facts: one rollout at a time.
                 let decided = !one.events.is_empty();
                 merge(&mut whole, one, now);
@@ -206,7 +214,7 @@ impl Control {
     /// Why nothing more happens with a rollout now.
     #[must_use]
     pub fn rollout_waits(&self, rollout: &Rollout, fleet: &Fleet, now: DateTime<Utc>) -> Vec<WaitingOn> {
-        self.with_context(fleet, now, |context| rollout.decide(context).waiting_on)
+        self.with_context(fleet, now, |context| rollout.decide(&self.with_next(rollout, context)).waiting_on)
     }
 }
 

@@ -15,14 +15,12 @@ use crate::image::Digest;
 use crate::instance::InstanceView;
 use crate::labels::Labels;
 use crate::release::{KnownGoodBy, Release};
-use crate::rollout::{Rollout, Step, StepFate, StepState, running_digest};
+use crate::rollout::{PUT_OFF_LIMIT, Rollout, Step, StepFate, StepState, running_digest};
 use crate::spec::FailureAction;
 use crate::step::{FailureKind, Purpose, StepKey, StepPhase, StepReport};
 
 /// First pause before a step is ordered again that touched nothing; doubles each time.
 const PUT_OFF_FIRST: Duration = Duration::from_secs(10);
-/// Longest such pause.
-const PUT_OFF_LIMIT: Duration = Duration::from_secs(600);
 
 impl Control {
     /// A node's agent connected with these labels and the steps in its journal.

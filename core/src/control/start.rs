@@ -1,5 +1,7 @@
 //! Rollouts that a person asks for: forwards, and back.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 
 use crate::catalog::App;
@@ -7,12 +9,13 @@ use crate::control::automatic::planned;
 use crate::control::{Control, StartOptions};
 use crate::event::Event;
 use crate::fleet::Fleet;
-use crate::ids::{AppName, RolloutId};
+use crate::ids::{AppName, NodeName, RolloutId};
 use crate::image::Digest;
+use crate::quiet::Denial;
 use crate::release::GateDenial;
 use crate::rollout::{
     Candidate, Context, Overrides, PlannedStep, Rejection, RejectionKind, Rollout, RolloutState, Skip, WaitingOn,
-    candidates, running_digest,
+    candidates, candidates_in_windows, running_digest,
 };
 use crate::step::Purpose;
 
@@ -48,7 +51,8 @@ impl Control {
         let known = self.must_know(app)?;
         let to = self.target(known, options, now)?;
         let backwards = options.digest.is_some();
-        let candidates = candidates(known, &self.catalog, fleet, &to, backwards);
+        let planned = if options.overrides.now { candidates } else { candidates_in_windows };
+        let candidates = planned(known, &self.catalog, fleet, &to, backwards);
         Ok(Plan { to, candidates })
     }
 
@@ -112,7 +116,7 @@ impl Control {
         };
         let plan = self.plan(app, options, context.fleet, context.now)?;
         let steps = steps_of(app, &plan)?;
-        must_ever_start(known, options, context)?;
+        must_ever_start(known, steps.iter().map(|step| &step.node), options, context)?;
         let reason = if options.reason.is_empty() { "asked for by a person" } else { &options.reason };
         events.push(planned(known, id, plan.to, steps, Purpose::Update, options.overrides, reason));
         Ok(events)
@@ -202,7 +206,8 @@ fn join(open: &Rollout, app: &App, options: &StartOptions, context: &Context<'_>
     if overrides == open.overrides {
         return Ok(Vec::new());
     }
-    must_ever_start(app, &StartOptions { overrides, ..options.clone() }, context)?;
+    let nodes = open.current_steps().filter(|step| step.is_pending()).map(|step| &step.node);
+    must_ever_start(app, nodes, &StartOptions { overrides, ..options.clone() }, context)?;
     let reason = options.reason.clone();
     Ok(vec![Event::RolloutOverridden { rollout: open.id.clone(), overrides, reason }])
 }
@@ -261,7 +266,12 @@ fn nothing_to_do(app: &AppName, plan: &Plan) -> Rejection {
 }
 
 /// A rollout that could never start a step is refused at once, not left to wait for ever.
-fn must_ever_start(app: &App, options: &StartOptions, context: &Context<'_>) -> Result<(), Rejection> {
+fn must_ever_start<'a>(
+    app: &App,
+    steps: impl Iterator<Item = &'a NodeName>,
+    options: &StartOptions,
+    context: &Context<'_>,
+) -> Result<(), Rejection> {
     let overrides = options.overrides;
     let now_hint = "`--now --reason TEXT` starts it outside the quiet hours";
     let Some(quiet) = &app.spec.quiet_hours else {
@@ -270,7 +280,15 @@ fn must_ever_start(app: &App, options: &StartOptions, context: &Context<'_>) -> 
         }
         return Err(Rejection::new(RejectionKind::Rule, WaitingOn::NoQuietHours.to_string()).hint(now_hint));
     };
-    match overrides.may_start(quiet, context.now, app.spec.update.worst_case(true)) {
+    let nodes = steps.filter_map(|node| context.catalog.node(node));
+    let entries: BTreeSet<_> = nodes.map(|node| quiet.entries_for(&node.labels)).collect();
+    let verdict = |entries| overrides.may_start(&quiet.only(entries), context.now, app.spec.update.worst_case(true));
+    // It is enough that some node's window will let a step start.
+    let mut verdicts = entries.into_iter().map(verdict);
+    let hopeless = |verdict: &Result<_, Denial>| verdict.as_ref().is_err_and(|denial| denial.wake_at().is_none());
+    let Some(first) = verdicts.next() else { return Ok(()) };
+    let best = if hopeless(&first) { verdicts.find(|verdict| !hopeless(verdict)).unwrap_or(first) } else { first };
+    match best {
         // Whoever says now does not mean after the freeze.
         Err(denial) if overrides.now => Err(Rejection::new(RejectionKind::Rule, denial.to_string())
             .hint("`--override-freeze` overrides the freeze, too")),

@@ -191,6 +191,9 @@ impl Ledger {
             | Event::StepOrdered { .. }
             | Event::StepReported { .. }
             | Event::StepUnknown { .. }
+            | Event::StepUnknownAlarm { .. }
+            | Event::WindowNotUsed { .. }
+            | Event::WindowMissed { .. }
             | Event::StepRequeued { .. }
             | Event::StepSkipped { .. }
             | Event::RollbackPlanned { .. }

@@ -7,8 +7,9 @@ use chrono::{DateTime, Days, NaiveDateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::windows::Windows;
-use super::{AllowWindow, Cutoff, QuietHours, Shift, Window, Zone};
+use super::{AllowWindow, Cutoff, Group, QuietHours, Shift, Window, Zone};
 use crate::duration;
+use crate::labels::Selector;
 
 /// How many days a check looks ahead: a year and a day, so that each yearly date is in it.
 pub const CHECK_DAYS: u64 = 366;
@@ -62,6 +63,15 @@ pub enum Warning {
     EntryNeverStarts(AllowWindow),
     /// A freeze is over.
     FreezeOver(String),
+    /// What holds for the nodes of one selector only.
+    OfNodes {
+        /// The selector.
+        nodes: Selector,
+        /// What it is.
+        warning: Box<Warning>,
+    },
+    /// Every entry names its nodes: those that none of them names are never updated by themselves.
+    OtherNodesNever,
 }
 
 /// What the year ahead looks like. Its `Display` is the text for people.
@@ -89,15 +99,12 @@ impl QuietHours {
     #[must_use]
     pub fn check(&self, from: DateTime<Utc>, worst_case: Duration) -> Check {
         let until = from + Days::new(CHECK_DAYS);
-        let windows: Vec<Window> = Windows::new(self, from)
-            .take_while(|window| window.starts < until)
-            .map(|window| Window { starts: window.starts.max(from), ends: window.ends.min(until) })
-            .collect();
+        let windows = self.windows_between(from, until);
         let edges = windows.iter().map(|window| window.starts).chain([until]);
         let closings = [from].into_iter().chain(windows.iter().map(|window| window.ends));
         let gaps = closings.zip(edges).map(|(starts, ends)| Window { starts, ends });
         let mut moved = Vec::new();
-        let mut warnings = self.length_warnings(&windows, worst_case);
+        let mut warnings = self.node_warnings(&windows, from, worst_case);
         for entry in &self.allow {
             match self.moved_starts(entry, from, until) {
                 Some(starts) => moved.extend(starts),
@@ -116,6 +123,30 @@ impl QuietHours {
             moved,
             warnings,
         }
+    }
+
+    /// The windows within two instants, cut off there.
+    fn windows_between(&self, from: DateTime<Utc>, until: DateTime<Utc>) -> Vec<Window> {
+        let windows = Windows::new(self, from).take_while(|window| window.starts < until);
+        windows.map(|window| Window { starts: window.starts.max(from), ends: window.ends.min(until) }).collect()
+    }
+
+    /// Whether steps fit into the windows, for each kind of node by itself: what is long enough for one need not be for others.
+    fn node_warnings(&self, windows: &[Window], from: DateTime<Utc>, worst_case: Duration) -> Vec<Warning> {
+        if !self.names_nodes() {
+            return self.length_warnings(windows, worst_case);
+        }
+        let mut warnings = Vec::new();
+        for Group { nodes, quiet } in self.groups() {
+            if quiet.allow.is_empty() {
+                warnings.push(Warning::OtherNodesNever);
+                continue;
+            }
+            let windows = quiet.windows_between(from, from + Days::new(CHECK_DAYS));
+            let own = quiet.length_warnings(&windows, worst_case).into_iter().map(Box::new);
+            warnings.extend(own.map(|warning| Warning::OfNodes { nodes: nodes.clone(), warning }));
+        }
+        warnings
     }
 
     fn length_warnings(&self, windows: &[Window], worst_case: Duration) -> Vec<Warning> {
@@ -138,11 +169,11 @@ impl QuietHours {
 
     /// The starts of an entry that a clock change moves; `None` if the entry has no start at all.
     fn moved_starts(&self, entry: &AllowWindow, from: DateTime<Utc>, until: DateTime<Utc>) -> Option<Vec<MovedStart>> {
-        let first = self.timezone.date(from);
-        let dates = first.iter_days().take_while(|&date| date <= self.timezone.date(until));
+        let zone = self.zone_of(entry);
+        let dates = zone.date(from).iter_days().take_while(|&date| date <= zone.date(until));
         let mut starts = dates
             .filter(|&date| entry.rule.matches(date))
-            .filter_map(|date| Some((date, self.timezone.resolve(date, entry.start.time())?)))
+            .filter_map(|date| Some((date, zone.resolve(date, entry.start.time())?)))
             .peekable();
         starts.peek()?;
         let moved = starts.filter_map(|(date, resolved)| {
@@ -177,6 +208,11 @@ impl fmt::Display for Warning {
                 )
             }
             Self::EntryNeverStarts(entry) => write!(f, "`{entry}` never starts in the year ahead"),
+            Self::OfNodes { nodes, warning } if *nodes == Selector::default() => write!(f, "other nodes: {warning}"),
+            Self::OfNodes { nodes, warning } => write!(f, "nodes {nodes}: {warning}"),
+            Self::OtherNodesNever => f.write_str(
+                "every entry names its nodes: on those that none of them names, nothing starts automatically",
+            ),
             Self::FreezeOver(name) => write!(f, "freeze `{name}` is over"),
         }
     }
@@ -201,7 +237,8 @@ impl fmt::Display for Check {
                 Shift::Gap(_) => "does not exist",
                 Shift::Fold => "happens twice",
             };
-            write!(f, "\nclock change: {wall} {why}: `{entry}` starts at {}", self.zone.local(*starts))?;
+            let zone = entry.timezone().unwrap_or(self.zone);
+            write!(f, "\nclock change: {wall} {why}: `{entry}` starts at {}", zone.local(*starts))?;
         }
         for warning in &self.warnings {
             write!(f, "\nwarning: {warning}")?;

@@ -76,13 +76,14 @@ impl QuietHours {
 
     /// The entry's own window that is open at the instant; of several, the one that started last.
     fn open_window_of(&self, entry: &AllowWindow, now: DateTime<Utc>) -> Option<Window> {
-        let today = self.timezone.date(now);
+        let zone = self.zone_of(entry);
+        let today = zone.date(now);
         // One day more than a window can last: a clock change can move a start past midnight.
         let dates =
             (0..=WINDOW_LIMIT.as_secs() / 86_400 + 1).filter_map(|days| today.checked_sub_days(Days::new(days)));
         dates
             .filter(|&date| entry.rule.matches(date))
-            .filter_map(|date| self.timezone.resolve(date, entry.start.time()))
+            .filter_map(|date| zone.resolve(date, entry.start.time()))
             .map(|resolved| Window { starts: resolved.at, ends: resolved.at + entry.duration })
             .find(|window| window.contains(now))
     }

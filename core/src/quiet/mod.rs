@@ -1,10 +1,13 @@
 //! Quiet hours: when Nightshift may install by itself. Exact to the second, and pure: `now` is an argument.
 //!
-//! [`QuietHours`] holds allow windows and freezes in one time zone. A window belongs to the local date on which it starts;
-//! its start is resolved once (`resolve`), its end is start + elapsed duration, half open. Allow windows are OR'ed and merged,
-//! also those that only touch; then freezes are cut out. What is left are the [`Window`]s, and every question is one about
+//! [`QuietHours`] holds allow windows and freezes, in one time zone unless a window names its own. A window belongs to the
+//! local date on which it starts; its start is resolved once (`resolve`), its end is start + elapsed duration, half open.
+//! Allow windows are OR'ed and merged, also those that only touch; then freezes are cut out. What is left are the [`Window`]s, and every question is one about
 //! them: is one open ([`QuietHours::at`]), may a start of this length begin ([`QuietHours::may_start`]), which come next
 //! ([`QuietHours::windows`]), why ([`QuietHours::explain`]), is the configuration any good ([`QuietHours::check`]).
+//!
+//! Windows may hold for some nodes only: [`QuietHours::for_node`] gives what holds for one, and every question is asked of
+//! that.
 //!
 //! All answers depend on the configuration and `now` alone, so they are right after a restart, a reload or a clock change.
 //! Reading `[quiet_hours]` from a file is left to the reader of app files, which calls the text parsers here.
@@ -12,6 +15,7 @@
 mod check;
 mod denial;
 mod explain;
+mod nodes;
 mod resolve;
 mod rules;
 mod text;
@@ -29,12 +33,14 @@ use std::time::Duration;
 use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::labels::Selector;
 pub use check::{CHECK_DAYS, Check, MovedStart, Warning};
 pub use denial::Denial;
 pub use explain::{ActiveEntry, ActiveFreeze, Explanation};
+pub use nodes::{Entries, Group};
 pub use resolve::{InvalidZone, Shift, Zone};
 pub use rules::{DayRule, InvalidRule, MonthDay, Nth, OFFSET_LIMIT_DAYS};
-pub use windows::{Closed, SEARCH_DAYS, Window, WindowState};
+pub use windows::{Closed, Passed, SEARCH_DAYS, Window, WindowState};
 
 /// Most allow windows of one app: a week of different days and a few monthly ones need a dozen, and the cost of every
 /// question grows with it.
@@ -120,6 +126,8 @@ pub struct AllowWindow {
     rule: DayRule,
     start: WallTime,
     duration: Duration,
+    nodes: Selector,
+    timezone: Option<Zone>,
 }
 
 /// An edge of a freeze. Written and stored as text.
@@ -152,7 +160,8 @@ pub struct QuietHours {
 }
 
 impl AllowWindow {
-    /// A window that starts at `start` on the dates of the rule and lasts `duration` of elapsed time.
+    /// A window that starts at `start` on the dates of the rule and lasts `duration` of elapsed time, for all nodes and in the zone
+    /// of the quiet hours.
     ///
     /// # Errors
     /// The duration is zero or above [`WINDOW_LIMIT`], or the rule can never hold.
@@ -163,7 +172,7 @@ impl AllowWindow {
         if duration > WINDOW_LIMIT {
             return Err(InvalidQuietHours::LongWindow(duration));
         }
-        Ok(Self { rule: rule.checked()?, start, duration })
+        Ok(Self { rule: rule.checked()?, start, duration, nodes: Selector::default(), timezone: None })
     }
 
     /// On which local dates it starts.

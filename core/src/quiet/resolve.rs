@@ -118,6 +118,18 @@ impl Zone {
         }
     }
 
+    /// The first instant after a local date: after its last one, where clocks that go back over midnight bring it twice.
+    pub(super) fn day_ends(self, date: NaiveDate) -> Option<DateTime<Utc>> {
+        let next = date.succ_opt()?;
+        let midnight = next.and_time(NaiveTime::MIN);
+        if let MappedLocalTime::Ambiguous(one, other) = self.0.from_local_datetime(&midnight) {
+            let (first, second) = (one.to_utc().min(other.to_utc()), one.to_utc().max(other.to_utc()));
+            let comes_back = self.date(second - TimeDelta::seconds(1)) == date;
+            return Some(if comes_back { second } else { first });
+        }
+        self.day_starts(next)
+    }
+
     fn gap(self, local: NaiveDateTime) -> Option<Gap> {
         let (before, offset) = GapInfo::new(&local, &self.0)?.begin?;
         let seconds = TimeDelta::seconds(offset.fix().local_minus_utc().into());

@@ -8,6 +8,7 @@ use chrono::{DateTime, NaiveTime, SubsecRound, Timelike};
 use serde::{Deserialize, Serialize};
 
 use super::{AllowWindow, Bound, Cutoff, DayRule, Freeze, InvalidQuietHours, QuietHours, WallTime, Zone};
+use crate::labels::Selector;
 
 /// What was found, cut to what fits into one line of an error.
 pub(super) fn shortened(text: &str) -> String {
@@ -79,7 +80,11 @@ impl fmt::Display for Cutoff {
 
 impl fmt::Display for AllowWindow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} for {}", self.rule, self.start, crate::duration::format(self.duration))
+        write!(f, "{} {} for {}", self.rule, self.start, crate::duration::format(self.duration))?;
+        if let Some(zone) = self.timezone {
+            write!(f, " in {zone}")?;
+        }
+        if self.nodes == Selector::default() { Ok(()) } else { write!(f, " on nodes {}", self.nodes) }
     }
 }
 
@@ -108,6 +113,14 @@ pub(super) struct AllowText {
     start: WallTime,
     #[serde(with = "crate::duration::text")]
     duration: Duration,
+    #[serde(default, skip_serializing_if = "is_for_all")]
+    nodes: Selector,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    timezone: Option<Zone>,
+}
+
+fn is_for_all(nodes: &Selector) -> bool {
+    *nodes == Selector::default()
 }
 
 /// The stored form of [`Freeze`], not checked yet.
@@ -130,13 +143,13 @@ pub(super) struct QuietText {
 impl TryFrom<AllowText> for AllowWindow {
     type Error = InvalidQuietHours;
     fn try_from(text: AllowText) -> Result<Self, InvalidQuietHours> {
-        Self::new(text.rule, text.start, text.duration)
+        Ok(Self::new(text.rule, text.start, text.duration)?.for_nodes(text.nodes).in_zone(text.timezone))
     }
 }
 
 impl From<AllowWindow> for AllowText {
-    fn from(AllowWindow { rule, start, duration }: AllowWindow) -> Self {
-        Self { rule, start, duration }
+    fn from(AllowWindow { rule, start, duration, nodes, timezone }: AllowWindow) -> Self {
+        Self { rule, start, duration, nodes, timezone }
     }
 }
 

@@ -35,6 +35,17 @@ pub struct Window {
     pub ends: DateTime<Utc>,
 }
 
+/// Windows that opened and closed again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passed {
+    /// The first instant of the first.
+    pub starts: DateTime<Utc>,
+    /// The first instant after the last.
+    pub ends: DateTime<Utc>,
+    /// How many.
+    pub windows: u32,
+}
+
 /// Why it is closed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -102,6 +113,16 @@ impl QuietHours {
         Windows::new(self, from).take(limit).collect()
     }
 
+    /// The windows that opened and closed between two instants; `None` if there was none.
+    #[must_use]
+    pub fn passed(&self, since: DateTime<Utc>, now: DateTime<Utc>) -> Option<Passed> {
+        let mut whole =
+            Windows::new(self, since).take_while(|window| window.ends <= now).filter(|window| window.starts > since);
+        let first = whole.next()?;
+        let whole = whole.fold((first.ends, 1_u32), |(_, count), window| (window.ends, count.saturating_add(1)));
+        Some(Passed { starts: first.starts, ends: whole.0, windows: whole.1 })
+    }
+
     /// Why it is closed at an instant at which it is closed.
     pub(super) fn closed_because(&self, now: DateTime<Utc>) -> Closed {
         if self.allow.is_empty() {
@@ -121,7 +142,7 @@ impl QuietHours {
             Bound::Instant(instant) => instant,
         };
         let ends = match freeze.to {
-            Bound::Day(date) => self.timezone.day_starts(date.succ_opt()?)?,
+            Bound::Day(date) => self.timezone.day_ends(date)?,
             Bound::Instant(instant) => instant,
         };
         (starts < ends).then_some(Window { starts, ends })
@@ -227,7 +248,7 @@ impl<'a> Windows<'a> {
     fn find_on_date(&mut self) {
         let date = self.date;
         for allow in self.quiet.allow.iter().filter(|allow| allow.rule.matches(date)) {
-            let resolved = self.quiet.timezone.resolve(date, allow.start.time());
+            let resolved = self.quiet.zone_of(allow).resolve(date, allow.start.time());
             if let Some(starts) = resolved.map(|resolved| resolved.at).filter(|&starts| starts <= self.horizon) {
                 self.found.push(Reverse((starts, starts + allow.duration)));
             }

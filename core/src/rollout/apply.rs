@@ -1,5 +1,7 @@
 //! The fold: stored facts become the rollout's state. Nothing is refused here; what was stored has happened.
 
+use chrono::{DateTime, Utc};
+
 use crate::event::{Event, Recorded};
 use crate::ids::{Generation, StepIndex};
 use crate::rollout::{PlannedStep, Rollout, RolloutState, Step, StepState};
@@ -24,6 +26,7 @@ impl Rollout {
             overrides: *overrides,
             reason: reason.clone(),
             by: recorded.by.clone(),
+            position: 0,
             state: RolloutState::Planned,
             state_reason: String::new(),
             state_by: recorded.by.clone(),
@@ -32,6 +35,7 @@ impl Rollout {
             promoted: false,
             steps: Vec::new(),
             created_at: recorded.at,
+            looked_at: recorded.at,
             progress_at: recorded.at,
             ended_at: None,
         };
@@ -41,6 +45,7 @@ impl Rollout {
 
     /// Folds one fact about this rollout.
     pub fn apply(&mut self, recorded: &Recorded) {
+        self.looked_at = recorded.at;
         match &recorded.event {
             Event::RolloutMoved { to, reason, .. } => self.moved(recorded, *to, reason),
             Event::RolloutPromoted { .. } => {
@@ -67,21 +72,14 @@ impl Rollout {
                     step.downtime_ms = None;
                     step.reason = None;
                     step.failure = None;
+                    step.alarmed = false;
                 });
             }
             Event::StepReported { report, .. } => self.reported(recorded, report),
             Event::StepUnknown { step, .. } => self.with_step(*step, |step| step.state = StepState::Unknown),
+            Event::StepUnknownAlarm { step, .. } => self.with_step(*step, |step| step.alarmed = true),
             Event::StepRequeued { step, not_before, because, reason, .. } => {
-                // A stale order that is still on its way must never act.
-                self.generation = self.generation.next();
-                self.with_step(*step, |step| {
-                    step.state = StepState::Pending;
-                    step.phase = None;
-                    step.accepted = false;
-                    step.not_before = Some(*not_before);
-                    step.reason = Some(reason.clone());
-                    step.put_off = step.put_off.saturating_add(u32::from(*because != FailureKind::NotAccepted));
-                });
+                self.requeued(*step, *not_before, *because, reason);
             }
             Event::StepSkipped { step, fate, reason, .. } => {
                 let at = recorded.at;
@@ -96,6 +94,8 @@ impl Rollout {
                 self.add_steps(steps, Purpose::Rollback);
             }
             Event::RolloutPlanned { .. }
+            | Event::WindowNotUsed { .. }
+            | Event::WindowMissed { .. }
             | Event::AppApplied { .. }
             | Event::AppEnabled { .. }
             | Event::AppRemoved { .. }
@@ -136,6 +136,7 @@ impl Rollout {
         let phase = report.phase;
         self.with_step(report.key.step, |step| {
             step.state = StepState::At(phase);
+            step.alarmed = false;
             step.phase = Some(phase);
             step.new_container_id = report.new_container_id.clone().or(step.new_container_id.take());
             step.downtime_ms = report.downtime_ms.or(step.downtime_ms);
@@ -150,6 +151,19 @@ impl Rollout {
         if phase.is_end() && phase != StepPhase::Untouched {
             self.progress_at = at;
         }
+    }
+
+    fn requeued(&mut self, index: StepIndex, not_before: DateTime<Utc>, because: FailureKind, reason: &str) {
+        // A stale order that is still on its way must never act.
+        self.generation = self.generation.next();
+        self.with_step(index, |step| {
+            step.state = StepState::Pending;
+            step.phase = None;
+            step.accepted = false;
+            step.not_before = Some(not_before);
+            step.reason = Some(reason.to_owned());
+            step.put_off = step.put_off.saturating_add(u32::from(because != FailureKind::NotAccepted));
+        });
     }
 
     fn add_steps(&mut self, planned: &[PlannedStep], purpose: Purpose) {
@@ -176,6 +190,7 @@ impl Rollout {
                 not_before: None,
                 put_off: 0,
                 accepted: false,
+                alarmed: false,
             });
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::event::{Actor, Event, Recorded};
 use crate::image::Digest;
@@ -27,6 +27,11 @@ impl Rollout {
         }
         if !self.state.is_end() && context.catalog.app(self.app()).is_none() {
             self.go(RolloutState::Aborted, "the app was removed", context, &mut decision);
+            return decision;
+        }
+        if let Some(next) = context.next.filter(|_| self.gives_way()) {
+            let reason = format!("{} is newer, and tested", next.short());
+            self.go(RolloutState::Superseded, &reason, context, &mut decision);
             return decision;
         }
         match self.state {
@@ -65,8 +70,19 @@ impl Rollout {
             if settled && step.state != StepState::Unknown && context.fleet.node(&step.node).is_none() {
                 let event = Event::StepUnknown { rollout: self.id.clone(), step: step.index };
                 decision.events.push(record(context, event));
+            } else if let Some(silent_since) = self.alarming_silence(step, context) {
+                let event = Event::StepUnknownAlarm { rollout: self.id.clone(), step: step.index, silent_since };
+                decision.events.push(record(context, event));
             }
         }
+    }
+
+    /// Since when the agent of a step has been silent, if that is an alarm of which nobody has been told.
+    fn alarming_silence(&self, step: &Step, context: &Context<'_>) -> Option<DateTime<Utc>> {
+        let unknown = step.state == StepState::Unknown && !step.alarmed;
+        let since = context.fleet.last_seen(&step.node).unwrap_or(context.settled_at);
+        let alarm_at = since + TimeDelta::from_std(context.unknown_after).unwrap_or(TimeDelta::MAX);
+        (unknown && alarm_at <= context.now).then_some(since)
     }
 
     pub(super) fn wait_for_flight(&self, context: &Context<'_>, decision: &mut Decision) {
@@ -91,6 +107,7 @@ impl Rollout {
         if self.stop_for_failures(context, decision) || self.stop_for_denial(context, decision) {
             return;
         }
+        self.note_missed_windows(context, decision);
         let judged = self.judged(context);
         self.skip_hopeless(&judged, context, decision);
         if decision.events.is_empty() && self.in_flight().next().is_none() {
@@ -127,8 +144,7 @@ impl Rollout {
             return false;
         }
         let words = self.failure_words();
-        let broken = self.steps.iter().any(|step| step.state == StepState::At(StepPhase::Broken) && !step.accepted);
-        let action = if broken || self.purpose == Purpose::Rollback {
+        let action = if self.is_broken() || self.purpose == Purpose::Rollback {
             FailureAction::Pause
         } else {
             self.spec.update.failure_action

@@ -29,6 +29,8 @@ pub struct Context<'a> {
     pub settled_at: DateTime<Utc>,
     /// After this long without an answer an unknown step is an alarm.
     pub unknown_after: std::time::Duration,
+    /// A newer digest that would be rolled out if this rollout were not there.
+    pub next: Option<&'a Digest>,
 }
 
 /// What a decision says.

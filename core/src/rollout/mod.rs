@@ -14,6 +14,7 @@ mod pick;
 mod plan;
 mod retreat;
 mod steps;
+mod supersede;
 mod waiting;
 mod window;
 
@@ -29,7 +30,8 @@ use crate::spec::AppSpec;
 use crate::step::{Purpose, StepKey};
 pub use command::{Command, Rejection, RejectionKind};
 pub use decision::{Action, Context, Decision};
-pub use plan::{Candidate, Skip, candidates, running_digest};
+pub use plan::{Candidate, Skip, candidates, candidates_in_windows, rival, running_digest};
+pub(crate) use steps::PUT_OFF_LIMIT;
 pub use steps::{PlannedStep, Step, StepFate, StepState};
 pub use waiting::{WaitKind, WaitingOn};
 
@@ -147,6 +149,8 @@ pub struct Rollout {
     pub reason: String,
     /// Who caused it.
     pub by: Actor,
+    /// How many rollouts were planned before it: clocks are set back, so times do not tell which of two is newer.
+    pub position: u64,
     /// Where it stands.
     pub state: RolloutState,
     /// Why it stands there.
@@ -163,6 +167,8 @@ pub struct Rollout {
     pub steps: Vec<Step>,
     /// When it was planned.
     pub created_at: DateTime<Utc>,
+    /// When something about it was last stored: then the coordinator ran.
+    pub looked_at: DateTime<Utc>,
     /// When a step last ended, or a person last let it go on.
     pub progress_at: DateTime<Utc>,
     /// When it ended.

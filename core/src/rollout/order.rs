@@ -3,9 +3,10 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::event::Event;
-use crate::ids::ContainerId;
+use crate::ids::{ContainerId, NodeName};
 use crate::rollout::decide::{Judged, record};
 use crate::rollout::pick::{Obstacle, place_of};
+use crate::rollout::window::{Survey, Windows};
 use crate::rollout::{Action, Context, Decision, Rollout, RolloutState, Step, WaitingOn};
 use crate::step::{Purpose, StepKey, StepOrder};
 
@@ -25,12 +26,23 @@ impl Rollout {
         }
         decision.wait_for_all(waits, context.now);
         let canary = !self.canary_is_good() && self.state != RolloutState::Rolling;
-        let gates = self.gates(canary, context, decision);
-        if self.state == RolloutState::Prepulling || !gates {
-            return;
+        let mut windows = self.windows(canary, context);
+        let survey = windows.survey(self.next_nodes());
+        if self.gates(&survey, &mut windows, context, decision) && self.state != RolloutState::Prepulling {
+            let parallelism = if canary { 1 } else { self.parallelism() };
+            let ready: Vec<&Step> = ready.into_iter().filter(|step| windows.of(&step.node).is_ok()).collect();
+            self.order_first_possible(&ready, parallelism, canary, context, decision);
         }
-        let parallelism = if canary { 1 } else { self.parallelism() };
-        self.order_first_possible(&ready, parallelism, canary, context, decision);
+        if decision.events.is_empty() {
+            self.note_unused_window(survey.open, context, decision);
+        }
+    }
+
+    /// The nodes on which steps are still to be done; when all are ordered, those where they are.
+    fn next_nodes(&self) -> impl Iterator<Item = &NodeName> {
+        let left = self.current_steps().any(Step::is_pending);
+        let next = move |step: &&Step| if left { step.is_pending() } else { step.is_in_flight() };
+        self.current_steps().filter(next).map(|step| &step.node)
     }
 
     pub(super) fn parallelism(&self) -> usize {
@@ -68,7 +80,13 @@ impl Rollout {
 
     /// Everything that concerns the rollout as a whole: other apps, the pause between steps, a start of the coordinator, the
     /// window, the progress deadline. Whether a step may start.
-    fn gates(&self, canary: bool, context: &Context<'_>, decision: &mut Decision) -> bool {
+    fn gates(
+        &self,
+        survey: &Survey,
+        windows: &mut Windows<'_>,
+        context: &Context<'_>,
+        decision: &mut Decision,
+    ) -> bool {
         let (now, before) = (context.now, decision.waiting_on.len());
         // A person who goes back waits neither for other apps nor for the app to be followed again.
         if self.purpose == Purpose::Update {
@@ -81,17 +99,20 @@ impl Rollout {
                 }
             }
         }
+        if let Some(next) = context.next.filter(|_| self.comes_to_a_boundary()) {
+            decision.wait(WaitingOn::GivesWay { to: next.clone() }, now);
+        }
         self.settle(context, decision);
-        if let Some(until) = self.delay_until().filter(|until| *until > now) {
+        if let Some(until) = self.delay_until(now).filter(|until| *until > now) {
             decision.wait(WaitingOn::Delay { until }, now);
         }
-        match self.window(canary, context) {
-            // Time in which something else forbids to work does not count either.
-            Ok(opened) if decision.waiting_on.len() == before => self.check_progress(opened, context, decision),
-            Ok(_) => {}
-            Err(reason) => decision.wait(reason, now),
+        // Time in which something else forbids to work does not count either.
+        if decision.waiting_on.len() == before {
+            self.check_progress(windows, context, decision);
         }
-        decision.waiting_on.len() == before && decision.events.is_empty()
+        let free = survey.any && decision.waiting_on.len() == before && decision.events.is_empty();
+        survey.closed.iter().for_each(|reason| decision.wait(reason.clone(), now));
+        free
     }
 
     /// Waits for agents that may still be on their way back. Whether it does.
@@ -103,9 +124,10 @@ impl Rollout {
         early
     }
 
-    fn delay_until(&self) -> Option<DateTime<Utc>> {
+    fn delay_until(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let last = self.steps.iter().filter(|step| step.started_at.is_some()).filter_map(|step| step.ended_at).max()?;
-        Some(last + TimeDelta::from_std(self.spec.update.delay).ok()?)
+        // A clock that was set back since does not make the pause longer.
+        Some(last + TimeDelta::from_std(self.spec.update.delay).ok()?).filter(|_| last <= now)
     }
 
     fn order(&self, step: &Step, canary: bool, context: &Context<'_>, decision: &mut Decision) {
@@ -160,6 +182,6 @@ pub(super) fn sorted(judged: Vec<Judged<'_>>) -> (Vec<&Step>, Vec<WaitingOn>) {
     (ready, waits)
 }
 
-const fn is_pulling(reason: &WaitingOn) -> bool {
+pub(super) const fn is_pulling(reason: &WaitingOn) -> bool {
     matches!(reason, WaitingOn::Image { failure: None, .. })
 }

@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::catalog::{App, Availability};
 use crate::container::{Health, RunState};
-use crate::fleet::{ConnectedNode, NodeImage};
+use crate::fleet::{ConnectedNode, NodeImage, PULL_BACKOFF_LIMIT};
 use crate::ids::{ContainerId, NodeName, RolloutId};
 use crate::image::Digest;
 use crate::instance::InstanceView;
-use crate::rollout::plan::running_digest;
+use crate::rollout::plan::{rival, running_digest};
 use crate::rollout::waiting::OVERDUE_MARGIN;
 use crate::rollout::{Action, Context, Rollout, Step, StepFate, StepState, WaitingOn};
 use crate::step::Purpose;
@@ -118,12 +118,15 @@ impl Rollout {
         if !app.spec.nodes.matches(&known.labels) {
             return laggard(format!("the app no longer selects node {node}"));
         }
+        if self.has_no_window(app, known) {
+            return laggard(format!("no allow window names node {node}"));
+        }
         let Some(connected) = context.fleet.node(node) else { return wait(WaitingOn::NodeDown { node: node.clone() }) };
         if let Some(error) = &connected.engine_error {
             return wait(WaitingOn::EngineDown { node: node.clone(), error: error.clone() });
         }
         let Some(instances) = &connected.instances else { return wait(WaitingOn::NodeDown { node: node.clone() }) };
-        if let Some(until) = step.not_before.filter(|until| *until > context.now) {
+        if let Some(until) = step.put_off_until(context.now) {
             let reason = step.reason.clone().unwrap_or_default();
             return wait(WaitingOn::PutOff { node: node.clone(), container: step.container.clone(), reason, until });
         }
@@ -133,6 +136,9 @@ impl Rollout {
         };
         if let Some(skip) = unwanted(app, step, instance) {
             return Some(skip);
+        }
+        if let Some(other) = rival(app, context.catalog, context.fleet, node, &step.container) {
+            return laggard(format!("app {other} selects it, too"));
         }
         self.node_obstacle(step, connected, busy, context)
     }
@@ -169,7 +175,7 @@ impl Rollout {
             let Some(connected) = context.fleet.node(&step.node) else { continue };
             let due = match connected.images.get(&(self.app().clone(), step.to.clone())) {
                 None => true,
-                Some(NodeImage::Failed { retry_at, .. }) => *retry_at <= context.now,
+                Some(NodeImage::Failed { retry_at, .. }) => is_due(*retry_at, context.now),
                 Some(NodeImage::Requested | NodeImage::Pulling(_) | NodeImage::Present) => false,
             };
             if due {
@@ -183,6 +189,11 @@ impl Rollout {
         };
         wanted.into_iter().map(action).collect()
     }
+}
+
+/// Whether a fetch is to be tried again; one that seems to be far ahead is so because the clock was set back.
+fn is_due(retry_at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+    retry_at <= now || (retry_at - now).to_std().is_ok_and(|pause| pause > PULL_BACKOFF_LIMIT * 2)
 }
 
 /// Why a step is not to be done to the instance that is there now.

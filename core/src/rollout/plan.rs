@@ -2,7 +2,7 @@
 
 use crate::catalog::{App, Availability, Catalog};
 use crate::fleet::Fleet;
-use crate::ids::NodeName;
+use crate::ids::{AppName, NodeName};
 use crate::image::Digest;
 use crate::instance::InstanceView;
 use crate::labels::Labels;
@@ -31,6 +31,10 @@ pub enum Skip {
     NodeAway(Availability),
     /// It cannot be replaced exactly.
     Refused(String),
+    /// Another app selects the same container: neither replaces it.
+    Contested(AppName),
+    /// No allow window names its node, though others are named.
+    NoWindow,
 }
 
 impl std::fmt::Display for Skip {
@@ -42,6 +46,8 @@ impl std::fmt::Display for Skip {
             Self::NodeAway(Availability::Drain) => write!(f, "the node is drained"),
             Self::NodeAway(Availability::Active) => write!(f, "the node takes no part"),
             Self::Refused(reason) => write!(f, "cannot be replaced: {reason}"),
+            Self::Contested(other) => write!(f, "is selected by app {other}, too"),
+            Self::NoWindow => write!(f, "is on a node that no allow window names"),
         }
     }
 }
@@ -57,13 +63,50 @@ pub fn candidates(app: &App, catalog: &Catalog, fleet: &Fleet, to: &Digest, back
             continue;
         }
         let step = planned(app, node, instance, to);
-        let skipped = skip(app, known.availability, instance, &step, backwards);
+        let rival = rival(app, catalog, fleet, node, &instance.container).cloned().map(Skip::Contested);
+        let skipped = skip(app, known.availability, instance, &step, backwards).or(rival);
         found.push((!is_canary(&known.labels), Candidate { step, skipped }));
     }
     found.sort_by(|(a_late, a), (b_late, b)| {
         (a_late, &a.step.node, &a.step.container).cmp(&(b_late, &b.step.node, &b.step.container))
     });
     found.into_iter().map(|(_, candidate)| candidate).collect()
+}
+
+/// The same for a rollout that keeps to the quiet hours: where no window names the node, no step could ever start.
+#[must_use]
+pub fn candidates_in_windows(
+    app: &App,
+    catalog: &Catalog,
+    fleet: &Fleet,
+    to: &Digest,
+    backwards: bool,
+) -> Vec<Candidate> {
+    let mut all = candidates(app, catalog, fleet, to, backwards);
+    for candidate in all.iter_mut().filter(|candidate| candidate.skipped.is_none()) {
+        if catalog.node(&candidate.step.node).is_some_and(|node| app.has_no_window(node)) {
+            candidate.skipped = Some(Skip::NoWindow);
+        }
+    }
+    all
+}
+
+/// Another app that selects the same container: two that move it to and fro would never come to rest.
+#[must_use]
+pub fn rival<'a>(
+    app: &App,
+    catalog: &'a Catalog,
+    fleet: &'a Fleet,
+    node: &NodeName,
+    container: &str,
+) -> Option<&'a AppName> {
+    let labels = &catalog.node(node)?.labels;
+    let found = fleet.node(node)?.instances.as_ref()?;
+    let others = found.iter().filter(|one| one.container == container && one.app != app.spec.name);
+    others
+        .filter_map(|one| catalog.app(&one.app))
+        .find(|other| other.spec.nodes.matches(labels))
+        .map(|other| &other.spec.name)
 }
 
 fn is_canary(labels: &Labels) -> bool {

@@ -6,7 +6,8 @@ use crate::catalog::App;
 use crate::event::Event;
 use crate::image::Digest;
 use crate::rollout::decide::record;
-use crate::rollout::order::sorted;
+use crate::rollout::order::{is_pulling, sorted};
+use crate::rollout::pick::Obstacle;
 use crate::rollout::{Context, Decision, PlannedStep, Rollout, RolloutState, Step, StepState};
 use crate::step::StepPhase;
 
@@ -72,9 +73,13 @@ impl Rollout {
             decision.actions = self.prepulls(context);
         }
         self.wait_for_flight(context, decision);
+        // Its image is there in a moment, so the order is kept; one that cannot be fetched holds up nobody.
+        let held = judged
+            .first()
+            .is_some_and(|(_, obstacle)| matches!(obstacle, Some(Obstacle::Wait(reason)) if is_pulling(reason)));
         let (ready, waits) = sorted(judged);
         decision.wait_for_all(waits, context.now);
-        if !self.settle(context, decision) {
+        if !self.settle(context, decision) && !held {
             self.order_first_possible(&ready, self.parallelism(), false, context, decision);
         }
     }

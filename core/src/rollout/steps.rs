@@ -1,11 +1,16 @@
 //! The steps of a rollout: as they are planned, and with everything that became known of them since.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ContainerId, Generation, NodeName, StepIndex};
 use crate::image::Digest;
 use crate::step::{Failure, Purpose, StepPhase};
+
+/// Longest pause before a step that touched nothing is ordered again.
+pub(crate) const PUT_OFF_LIMIT: Duration = Duration::from_secs(600);
 
 /// A step as it is planned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +96,8 @@ pub struct Step {
     pub put_off: u32,
     /// Whether a person has let the rollout go on in spite of its failure.
     pub accepted: bool,
+    /// Whether the silence of its agent has been an alarm already.
+    pub alarmed: bool,
 }
 
 impl Step {
@@ -135,6 +142,12 @@ impl Step {
                 false
             }
         }
+    }
+
+    /// Until when it may not be ordered. An instant further away than any pause comes from a clock that was set back.
+    pub(super) fn put_off_until(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let pause = |until: DateTime<Utc>| (until - now).to_std().is_ok_and(|pause| pause <= PUT_OFF_LIMIT);
+        self.not_before.filter(|until| *until > now && pause(*until))
     }
 
     /// A few words for people about what became of it.

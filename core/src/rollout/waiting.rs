@@ -58,6 +58,20 @@ impl WaitKind {
 pub enum WaitingOn {
     /// The quiet hours forbid it.
     Window(Denial),
+    /// The quiet hours forbid it on some nodes; on others they say something else.
+    NodeWindow {
+        /// The first of them.
+        node: NodeName,
+        /// How many more there are.
+        others: usize,
+        /// Why.
+        denial: Denial,
+    },
+    /// No allow window names a node, though others are named.
+    NoNodeWindow {
+        /// The node.
+        node: NodeName,
+    },
     /// The app has no allow window.
     NoQuietHours,
     /// The newest digest may not be a target.
@@ -172,9 +186,23 @@ pub enum WaitingOn {
         /// Until when at the latest.
         until: DateTime<Utc>,
     },
+    /// A newer digest takes over when the steps in flight have ended.
+    GivesWay {
+        /// That digest.
+        to: Digest,
+    },
     /// Another app goes first.
     After {
         /// That app.
+        app: AppName,
+    },
+    /// Another app selects the same container, so neither replaces it.
+    Contested {
+        /// The node.
+        node: NodeName,
+        /// The container.
+        container: String,
+        /// The other app.
         app: AppName,
     },
     /// An instance cannot be replaced.
@@ -193,20 +221,22 @@ impl WaitingOn {
     #[must_use]
     pub const fn kind(&self) -> WaitKind {
         match self {
-            Self::Window(_) | Self::NoQuietHours => WaitKind::Window,
+            Self::Window(_) | Self::NodeWindow { .. } | Self::NoNodeWindow { .. } | Self::NoQuietHours => {
+                WaitKind::Window
+            }
             Self::Gate { .. } | Self::NoRelease => WaitKind::Tests,
             Self::Paused { .. } | Self::Promotion | Self::Disabled | Self::ManualMode | Self::GivenUp { .. } => {
                 WaitKind::Operator
             }
             Self::Image { .. } | Self::Registry { .. } => WaitKind::Image,
-            Self::Step { .. } => WaitKind::Step,
+            Self::Step { .. } | Self::GivesWay { .. } => WaitKind::Step,
             Self::Unknown { .. } | Self::NodeDown { .. } | Self::EngineDown { .. } | Self::NodeBusy { .. } => {
                 WaitKind::Node
             }
             Self::Unavailable { .. } => WaitKind::Health,
             Self::PutOff { .. } | Self::Delay { .. } | Self::Settling { .. } => WaitKind::Delay,
             Self::After { .. } => WaitKind::App,
-            Self::Refused { .. } => WaitKind::Operator,
+            Self::Refused { .. } | Self::Contested { .. } => WaitKind::Operator,
         }
     }
 
@@ -214,11 +244,15 @@ impl WaitingOn {
     pub(super) fn place(&self) -> Option<(WaitKind, &NodeName, Option<&str>)> {
         let (node, container) = match self {
             Self::NodeDown { node } | Self::EngineDown { node, .. } => (node, Some("")),
-            Self::NodeBusy { node, .. } | Self::Image { node, .. } => (node, None),
+            Self::NodeBusy { node, .. }
+            | Self::Image { node, .. }
+            | Self::NodeWindow { node, .. }
+            | Self::NoNodeWindow { node } => (node, None),
             Self::Step { node, container, .. }
             | Self::Unknown { node, container, .. }
             | Self::Unavailable { node, container, .. }
             | Self::PutOff { node, container, .. }
+            | Self::Contested { node, container, .. }
             | Self::Refused { node, container, .. } => (node, Some(container.as_str())),
             Self::Window(_)
             | Self::NoQuietHours
@@ -232,6 +266,7 @@ impl WaitingOn {
             | Self::GivenUp { .. }
             | Self::Delay { .. }
             | Self::Settling { .. }
+            | Self::GivesWay { .. }
             | Self::After { .. } => return None,
         };
         Some((self.kind(), node, container))
@@ -241,7 +276,7 @@ impl WaitingOn {
     #[must_use]
     pub fn until(&self) -> Option<DateTime<Utc>> {
         match self {
-            Self::Window(denial) => denial.wake_at(),
+            Self::Window(denial) | Self::NodeWindow { denial, .. } => denial.wake_at(),
             Self::Gate { denial: GateDenial::CoolingDown { until }, .. }
             | Self::PutOff { until, .. }
             | Self::Delay { until }
@@ -259,6 +294,7 @@ impl WaitingOn {
             }
             | Self::Image { failure: None, .. }
             | Self::NoQuietHours
+            | Self::NoNodeWindow { .. }
             | Self::NoRelease
             | Self::Paused { .. }
             | Self::Promotion
@@ -270,7 +306,9 @@ impl WaitingOn {
             | Self::EngineDown { .. }
             | Self::NodeBusy { .. }
             | Self::Unavailable { .. }
+            | Self::GivesWay { .. }
             | Self::After { .. }
+            | Self::Contested { .. }
             | Self::Refused { .. } => None,
         }
     }
@@ -280,6 +318,11 @@ impl fmt::Display for WaitingOn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Window(denial) => denial.fmt(f),
+            Self::NodeWindow { node, others: 0, denial } => write!(f, "{node}: {denial}"),
+            Self::NodeWindow { node, others, denial } => write!(f, "{node} and {others} more: {denial}"),
+            Self::NoNodeWindow { node } => {
+                write!(f, "no allow window names {node}, so nothing is installed automatically there")
+            }
             Self::NoQuietHours => write!(f, "the app has no quiet hours, so nothing is installed automatically"),
             Self::Gate { digest, denial } => write!(f, "{}: {denial}", digest.short()),
             Self::NoRelease => write!(f, "no digest is known yet"),
@@ -314,7 +357,16 @@ impl fmt::Display for WaitingOn {
             Self::PutOff { node, container, reason, .. } => write!(f, "{container} on {node} is put off: {reason}"),
             Self::Delay { .. } => write!(f, "the pause between two steps"),
             Self::Settling { .. } => write!(f, "the coordinator has just started; agents may still be on their way"),
+            Self::GivesWay { to } => {
+                write!(f, "no further step starts: {} takes over when those in flight have ended", to.short())
+            }
             Self::After { app } => write!(f, "app {app} goes first"),
+            Self::Contested { node, container, app } => {
+                write!(
+                    f,
+                    "{container} on {node} is selected by app {app}, too, so neither replaces it; change a selector"
+                )
+            }
             Self::Refused { node, container, reason } => {
                 write!(f, "{container} on {node} cannot be replaced: {reason}")
             }

@@ -1,14 +1,17 @@
 //! The coordinator's judgement, from event to event, on fleets that the tests play: one file for each theme.
 
+mod adversities;
 mod agents;
 mod alarms;
 mod bench;
 mod commands;
 mod failures;
+mod node_windows;
 mod nodes;
 mod order;
 mod reports;
 mod restart;
 mod scale;
+mod supersede;
 mod walk;
 mod windows;

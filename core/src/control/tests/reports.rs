@@ -116,6 +116,31 @@ fn a_silent_agent_makes_its_step_unknown_which_blocks_the_rest_and_has_no_end_by
 }
 
 #[test]
+fn the_silence_of_an_agent_in_mid_step_is_an_alarm_in_the_log_once_for_each_silence() {
+    let mut bench = Bench::new(&["n1", "n2"]);
+    bench.tested(2);
+    let (_, order) = bench.take();
+    bench.disconnect("n1");
+    let alarms = |bench: &Bench| {
+        let told = bench.log.iter().filter(|one| one.event.kind() == "step_unknown_alarm");
+        told.map(|one| format!("{}: {}", one.by, one.event)).collect::<Vec<_>>()
+    };
+    bench.wait(119);
+    assert_eq!(alarms(&bench), Vec::<String>::new());
+    bench.wait(1);
+    let expect = "nightshift: alarm: step 0 is unknown, its agent has been silent since 2027-01-15 08:00:00 UTC";
+    assert_eq!(alarms(&bench), [expect]);
+    bench.wait(3600);
+    bench.restart();
+    bench.wait(3600);
+    assert_eq!(alarms(&bench).len(), 1, "a restart does not raise it again");
+    bench.connect_with("n1", &[Bench::report(&order, StepPhase::Started, None)]);
+    bench.disconnect("n1");
+    bench.wait(120);
+    assert_eq!(alarms(&bench).len(), 2, "a new silence does");
+}
+
+#[test]
 fn an_agent_that_ended_its_step_while_it_was_away_says_so_when_it_is_back() {
     for (phase, failure, expect) in [
         (StepPhase::Committed, None, RolloutState::Rolling),

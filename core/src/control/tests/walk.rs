@@ -87,6 +87,8 @@ impl World {
         spec.update.max_failure_permille =
             if spec.update.failure_action == Continue { rng.pick(&[0, 200, 500]) } else { 0 };
         spec.update.mode = rng.pick(&[RolloutMode::Auto, RolloutMode::Auto, RolloutMode::Approve]);
+        use crate::spec::Supersede::{AfterCompletion, AtStepBoundary, IfPaused};
+        spec.update.supersede = rng.pick(&[AfterCompletion, AfterCompletion, AtStepBoundary, IfPaused]);
         spec.update.pre_pull = rng.chance(70);
         spec.update.delay = Duration::from_secs(rng.pick(&[0, 30]));
         spec.after = if app.as_str() == "api" && rng.chance(40) { vec![self.apps[1].clone()] } else { Vec::new() };
@@ -219,6 +221,7 @@ impl World {
 
     fn restart(&mut self) {
         let epoch = self.control.epoch().next();
+        self.now += self.rng.pick(&[0, 0, 60, 3600, 90_000]);
         self.control = Control::new(epoch, at(self.now), Duration::from_secs(120));
         self.log.iter().for_each(|event| self.control.apply(event));
         self.fleet = Fleet::default();
@@ -226,23 +229,48 @@ impl World {
         self.wanted.clear();
     }
 
+    /// One of the agents of which this holds; of all where it holds of none.
+    fn one_that(&mut self, holds: impl Fn(&Agent) -> bool) -> usize {
+        let such: Vec<usize> = (0..self.agents.len()).filter(|agent| holds(&self.agents[*agent])).collect();
+        if such.is_empty() { self.rng.below(self.agents.len()) } else { self.rng.pick(&such) }
+    }
+
     fn happen(&mut self) {
         let agent = self.rng.below(self.agents.len());
         match self.rng.below(100) {
-            0..=29 => self.agents[agent].work(&mut self.rng, true),
-            30..=54 => self.deliver(agent, true),
-            55..=64 if self.agents[agent].connected => {
-                let late = self.agents[agent].told.clone().filter(|_| self.rng.chance(20));
-                let fresh = self.agents[agent].inventory();
-                self.tell(agent, Ok(late.unwrap_or(fresh)));
+            // Those that have something to do: walks in which nobody gets anywhere show nothing.
+            0..=29 => {
+                let agent = self.one_that(Agent::is_busy);
+                self.agents[agent].work(&mut self.rng, true);
+            }
+            30..=54 => {
+                let agent = self.one_that(|agent| agent.connected && !agent.outbox.is_empty());
+                self.deliver(agent, true);
+            }
+            55..=64 => {
+                // Who has not told anything since it connected counts as down.
+                let silent = |agent: &Agent| agent.connected && agent.told.is_none();
+                let agent = if self.rng.chance(70) { self.one_that(silent) } else { agent };
+                if self.agents[agent].connected {
+                    let late = self.agents[agent].told.clone().filter(|_| self.rng.chance(20));
+                    let fresh = self.agents[agent].inventory();
+                    self.tell(agent, Ok(late.unwrap_or(fresh)));
+                }
             }
             65 if self.agents[agent].connected => self.tell(agent, Err("no answer".into())),
-            66..=68 => self.disconnect(agent),
-            55..=75 if !self.agents[agent].connected => self.connect(agent),
+            66 => self.disconnect(agent),
+            65..=75 => {
+                let agent = self.one_that(|agent| !agent.connected);
+                if !self.agents[agent].connected {
+                    self.connect(agent);
+                }
+            }
             76..=80 => self.pulls(true),
             81 => self.restart(),
             82 => {
                 let app = self.rng.pick(&[0, 1]);
+                let sick = |agent: &Agent| agent.containers.values().any(|real| !real.healthy);
+                let agent = if self.rng.chance(70) { self.one_that(sick) } else { agent };
                 let real = self.agents[agent].containers.get_mut(&self.apps[app]).expect("it is there");
                 real.healthy = !real.healthy;
             }
@@ -383,6 +411,9 @@ fn no_walk_breaks_an_invariant_and_every_rollout_ends_or_says_what_it_waits_for(
         for must in [
             "rollback_planned",
             "step_unknown",
+            "step_unknown_alarm",
+            "window_not_used",
+            "window_missed",
             "step_requeued",
             "step_skipped",
             "rollout_promoted",
@@ -392,6 +423,7 @@ fn no_walk_breaks_an_invariant_and_every_rollout_ends_or_says_what_it_waits_for(
             "completed_with_laggards",
             "rolled_back",
             "aborted",
+            "superseded",
             "paused",
         ] {
             assert!(reached.contains(must), "no walk ever saw {must}");

@@ -145,8 +145,12 @@ fn new_quiet_hours_count_at_once_also_for_an_open_rollout() {
     assert_eq!(bench.ordered(), ["n1"]);
 }
 
+fn told(bench: &Bench, kind: &str) -> Vec<String> {
+    bench.log.iter().filter(|one| one.event.kind() == kind).map(|one| one.event.to_string()).collect()
+}
+
 #[test]
-fn a_window_missed_while_the_coordinator_was_down_leads_to_no_start_outside() {
+fn a_window_missed_while_the_coordinator_was_down_is_told_once_and_leads_to_no_start_outside() {
     let mut bench = bench(&["n1"], MORNING);
     bench.now = 3 * 3600;
     bench.restart();
@@ -154,6 +158,79 @@ fn a_window_missed_while_the_coordinator_was_down_leads_to_no_start_outside() {
     bench.run();
     assert!(bench.orders.is_empty());
     assert_eq!(bench.wake_at, Some(at(86_400 + 600)));
+    let expect = "missed the window from 2027-01-15 08:10:00 UTC to 2027-01-15 10:10:00 UTC: the coordinator did not run, or its \
+                  clock was moved";
+    assert_eq!(told(&bench, "window_missed"), [expect]);
+    bench.wait(3600);
+    bench.restart();
+    assert_eq!(told(&bench, "window_missed").len(), 1, "once");
+    bench.connect("n1", 1);
+    bench.now = 86_400 + 600;
+    bench.run();
+    assert_eq!(bench.ordered(), ["n1"]);
+}
+
+#[test]
+fn several_missed_windows_are_one_event() {
+    let mut bench = bench(&["n1"], MORNING);
+    bench.now = 3 * 86_400;
+    bench.restart();
+    let expect = "missed 3 windows from 2027-01-15 08:10:00 UTC to 2027-01-17 10:10:00 UTC: the coordinator did not run, or its \
+                  clock was moved";
+    assert_eq!(told(&bench, "window_missed"), [expect]);
+}
+
+#[test]
+fn a_window_is_missed_only_by_a_rollout_that_waited_for_it() {
+    type Deed = fn(&mut Bench);
+    let deeds: [Deed; 4] = [
+        |bench| bench.change(Command::Pause).expect("open"),
+        |bench| {
+            bench.ask(Request::Enable { app: app(), enabled: false, reason: "holidays".into() }).expect("known");
+        },
+        |bench| bench.change(Command::Abort).expect("open"),
+        |bench| bench.start(set_aside(true, false)).expect("now"),
+    ];
+    for (which, deed) in deeds.into_iter().enumerate() {
+        let mut bench = bench(&["n1"], MORNING);
+        deed(&mut bench);
+        bench.now = 3 * 3600;
+        bench.restart();
+        assert_eq!(told(&bench, "window_missed"), Vec::<String>::new(), "deed {which}");
+        let enable = Request::Enable { app: app(), enabled: true, reason: "back".into() };
+        bench.ask(enable).expect("known");
+        assert_eq!(told(&bench, "window_missed"), Vec::<String>::new(), "deed {which}");
+    }
+}
+
+#[test]
+fn new_quiet_hours_have_missed_nothing_in_the_past() {
+    let mut bench = bench(&["n1"], &MORNING.replace("08:10", "20:00"));
+    bench.wait(6 * 3600);
+    let mut spec = bench.control.catalog().app(&app()).expect("applied").spec.clone();
+    spec.quiet_hours = Some(quiet(MORNING));
+    bench.ask(Request::Apply(vec![spec])).expect("good");
+    assert_eq!(told(&bench, "window_missed"), Vec::<String>::new());
+}
+
+#[test]
+fn a_window_that_opens_and_in_which_nothing_can_start_is_told_with_the_reason() {
+    let mut bench = bench(&["n1", "n2"], MORNING);
+    bench.disconnect("n2");
+    bench.wait(600);
+    let expect = "a window is open until 2027-01-15 10:10:00 UTC, and nothing starts yet: n2 is not connected, so its instances \
+                  count as unavailable; `node drain n2` goes on without it";
+    assert_eq!(told(&bench, "window_not_used"), [expect]);
+    bench.wait(60);
+    bench.wait(3 * 3600);
+    assert_eq!(told(&bench, "window_not_used").len(), 1, "once for a window");
+    assert_eq!(told(&bench, "window_missed"), Vec::<String>::new(), "somebody looked");
+    bench.now = 86_400 + 600;
+    bench.run();
+    assert_eq!(told(&bench, "window_not_used").len(), 2, "and again in the next one");
+    bench.connect("n2", 1);
+    bench.run();
+    assert_eq!(bench.ordered(), ["n1"]);
 }
 
 #[test]

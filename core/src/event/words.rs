@@ -1,0 +1,85 @@
+//! A sentence about each event, for people who read the log.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::event::Event;
+use crate::release::KnownGoodBy;
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AppApplied { spec, version, .. } => write!(f, "app {} version {version} is in force", spec.name),
+            Self::AppEnabled { app, enabled: true, .. } => write!(f, "app {app} is followed again"),
+            Self::AppEnabled { app, enabled: false, reason } => write!(f, "app {app} is no longer followed: {reason}"),
+            Self::AppRemoved { app, reason } => write!(f, "app {app} is removed: {reason}"),
+            Self::ReleaseSeen { app, digest, .. } => write!(f, "the tag of {app} points to {}", digest.short()),
+            Self::TestReported { app, digest, report, .. } => {
+                let word = serde_word(&report.result);
+                write!(f, "{} of {app}: suite {} ({}) {word}", digest.short(), report.suite, report.kind)
+            }
+            Self::ReleaseQuarantined { app, digest, reason } => {
+                write!(f, "{} of {app} is quarantined: {reason}", digest.short())
+            }
+            Self::QuarantineCleared { app, digest, reason } => {
+                write!(f, "{} of {app} is no longer quarantined: {reason}", digest.short())
+            }
+            Self::ReleaseKnownGood { app, digest, because: KnownGoodBy::Adoption } => {
+                write!(f, "{} of {app} counts as known-good: it was found running", digest.short())
+            }
+            Self::ReleaseKnownGood { app, digest, because: KnownGoodBy::Rollout } => {
+                write!(f, "{} of {app} is known-good", digest.short())
+            }
+            Self::InstanceAdopted { app, node, container, .. } => write!(f, "{container} on {node} belongs to {app}"),
+            Self::InstanceForgotten { app, node, container } => {
+                write!(f, "{container} on {node} no longer belongs to {app}")
+            }
+            Self::NodeEnrolled { node } => write!(f, "node {node} enrolled"),
+            Self::NodeLabelled { node, .. } => write!(f, "node {node} has new labels"),
+            Self::NodeAvailabilitySet { node, availability, reason } => {
+                write!(f, "node {node} is set to {}: {reason}", serde_word(availability))
+            }
+            Self::NodeRemoved { node, reason } => write!(f, "node {node} is removed: {reason}"),
+            Self::RolloutPlanned { spec, to, steps, reason, .. } => {
+                write!(f, "rollout of {} to {}, {} steps: {reason}", spec.name, to.short(), steps.len())
+            }
+            Self::RolloutMoved { to, reason, .. } if reason.is_empty() => write!(f, "rollout is {to}"),
+            Self::RolloutMoved { to, reason, .. } => write!(f, "rollout is {to}: {reason}"),
+            Self::RolloutPromoted { reason, .. } => write!(f, "rollout is promoted: {reason}"),
+            Self::RolloutOverridden { overrides, reason, .. } => write!(f, "rollout sets aside {overrides}: {reason}"),
+            Self::StepOrdered { step, container_id, .. } => {
+                write!(f, "step {step} is ordered for container {}", container_id.short())
+            }
+            Self::StepReported { report, .. } => match &report.failure {
+                Some(failure) => write!(f, "step {} is {}: {}", report.key.step, report.phase, failure.reason),
+                None => write!(f, "step {} is {}", report.key.step, report.phase),
+            },
+            Self::StepUnknown { step, .. } => write!(f, "step {step} is unknown: its agent does not answer"),
+            Self::StepUnknownAlarm { step, silent_since, .. } => write!(
+                f,
+                "alarm: step {step} is unknown, its agent has been silent since {}",
+                silent_since.format("%F %T UTC")
+            ),
+            Self::WindowNotUsed { until, reason, .. } => {
+                write!(f, "a window is open until {}, and nothing starts yet: {reason}", until.format("%F %T UTC"))
+            }
+            Self::WindowMissed { starts, ends, windows, .. } => {
+                let (starts, ends) = (starts.format("%F %T UTC"), ends.format("%F %T UTC"));
+                let many = if *windows == 1 { "the window".to_owned() } else { format!("{windows} windows") };
+                write!(f, "missed {many} from {starts} to {ends}: the coordinator did not run, or its clock was moved")
+            }
+            Self::StepRequeued { step, reason, .. } => write!(f, "step {step} is put off: {reason}"),
+            Self::StepSkipped { step, reason, .. } => write!(f, "step {step} is left out: {reason}"),
+            Self::RollbackPlanned { steps, .. } => write!(f, "{} instances go back", steps.len()),
+        }
+    }
+}
+
+/// The word that serde writes for a plain enum value.
+fn serde_word<T: Serialize>(value: &T) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        Ok(_) | Err(_) => String::new(),
+    }
+}
