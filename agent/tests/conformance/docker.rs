@@ -71,7 +71,7 @@ fn options(kind: Kind) -> &'static [&'static str] {
     const SERVE: &str =
         "trap 'exit 0' TERM; echo starting; httpd -p 80 -h /www; echo serving; while :; do sleep 0.1; done";
     match kind {
-        Kind::Web => &["--cmd", SERVE, "--health", "web", "--health-interval", "0.5"],
+        Kind::Web | Kind::NoProgram => &["--cmd", SERVE, "--health", "web", "--health-interval", "0.5"],
         Kind::Sick => &["--cmd", SERVE, "--health", "false", "--health-interval", "0.5"],
         Kind::Short => &["--cmd", "echo starting; echo serving; sleep 0.2; exit 7"],
         Kind::Stubborn => &["--cmd", "trap '' TERM; while :; do sleep 0.1; done"],

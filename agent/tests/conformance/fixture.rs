@@ -22,6 +22,8 @@ pub(crate) enum Kind {
     Short,
     /// Without a health check; takes no notice of a stop signal.
     Stubborn,
+    /// Its containers are asked to run a program that it does not have.
+    NoProgram,
 }
 
 /// An image in the fixture's registry, different from every other one.

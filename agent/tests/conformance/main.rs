@@ -10,6 +10,7 @@ mod fixture;
 mod health;
 mod images;
 mod recreation;
+mod refusals;
 mod simulated;
 
 use std::time::Duration;
@@ -78,4 +79,14 @@ checks! {
     recreation:
         a_container_is_made_again_on_another_image,
         a_replacement_keeps_name_and_data_and_can_be_taken_back;
+    refusals:
+        a_program_that_does_not_exist_is_not_started,
+        a_configuration_that_makes_no_sense_is_refused,
+        a_new_name_is_another_and_a_legal_one,
+        a_network_is_connected_again_only_before_the_start,
+        a_paused_container_is_renamed_and_stopped_but_not_removed,
+        a_container_in_a_restart_loop_keeps_its_name_until_it_is_stopped,
+        a_container_that_never_ran_is_stopped_without_effect,
+        a_log_that_the_driver_does_not_keep_is_refused,
+        a_removed_containers_volume_is_kept;
 }

@@ -43,6 +43,10 @@ fn behaviour(kind: Kind) -> Behaviour {
         Kind::Web => Behaviour::of(Happening::Healthy, second),
         Kind::Sick => Behaviour::of(Happening::Unhealthy, 2 * second),
         Kind::Short => Behaviour::of(Happening::Exit(7), second / 5),
+        Kind::NoProgram => {
+            let error = "exec: \"/no-such-program\": stat /no-such-program: no such file or directory: unknown";
+            Behaviour { start_error: Some(error.to_owned()), ..Behaviour::default() }
+        }
         Kind::Stubborn => Behaviour { stop_takes: Duration::MAX, ..Behaviour::default() },
     };
     Behaviour { commands, log: vec!["starting".to_owned(), "serving".to_owned()], ..behaviour }

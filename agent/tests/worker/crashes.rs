@@ -190,6 +190,16 @@ async fn a_lost_reply_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_that_hangs_once_changes_nothing() {
+    for how in [How::Hangs, How::DoneButHangs] {
+        at_every_change(how, |version, report, what| {
+            assert_eq!((report.phase, kind(report)), expected(version), "{what}: {report:?}");
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_engine_that_is_away_for_a_moment_changes_nothing() {
     at_every_change(How::NotSent, |version, report, what| {
         assert_eq!((report.phase, kind(report)), expected(version), "{what}: {report:?}");

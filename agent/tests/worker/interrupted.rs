@@ -28,7 +28,14 @@ pub(crate) enum How {
     NotSent,
     /// The engine says no, once.
     Refused,
+    /// The engine never does it and never answers.
+    Hangs,
+    /// The engine does it and never answers.
+    DoneButHangs,
 }
+
+/// After so long a call that hangs is given up: less than a container has to become healthy.
+const HANGS_FOR: Duration = Duration::from_secs(10);
 
 /// The engine, and the change at which it happens.
 pub(crate) struct Interrupted {
@@ -76,10 +83,20 @@ impl Interrupted {
                 call.await?;
                 Err(away(true))
             }
+            How::Hangs => hangs().await,
+            How::DoneButHangs => {
+                call.await?;
+                hangs().await
+            }
             How::NotSent => Err(away(false)),
             How::Refused => Err(Error::Refused { call: "test", status: 500, message: "refused once".to_owned() }),
         }
     }
+}
+
+async fn hangs<T>() -> Result<T> {
+    tokio::time::sleep(HANGS_FOR).await;
+    Err(Error::Timeout { call: "test", after: HANGS_FOR })
 }
 
 #[async_trait]

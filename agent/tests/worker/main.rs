@@ -57,6 +57,7 @@ stories! {
     an_image_that_ends_is_taken_back,
     a_stopped_container_is_replaced_and_stays_stopped,
     a_paused_container_is_left_alone,
+    a_container_in_a_restart_loop_is_replaced,
     a_failing_command_takes_the_image_back,
     an_image_is_fetched_ahead_and_held,
     earlier_images_are_let_go,

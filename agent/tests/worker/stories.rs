@@ -8,7 +8,9 @@ use nightshift_core::replace::{KEEP_REPOSITORY, keep_tag};
 use nightshift_core::spec::HealthCheck;
 use nightshift_core::step::{FailureKind, StepOrder, StepPhase, StepReport};
 
-use crate::fixture::{Fixture, Kind, view};
+use serde_json::json;
+
+use crate::fixture::{Fixture, Kind, created, view};
 use crate::node::{Node, all_named, order, running, settings};
 
 pub(crate) async fn a_good_image_takes_over_name_data_and_settings(fixture: &dyn Fixture) {
@@ -106,6 +108,23 @@ pub(crate) async fn a_stopped_container_is_replaced_and_stays_stopped(fixture: &
     assert_eq!((end.phase, end.downtime_ms), (StepPhase::Committed, None));
     let new = view(fixture, &end.new_container_id.expect("made")).await;
     assert_eq!((new.name, new.state, new.started_at), (name, RunState::Created, None));
+    assert!(engine.inspect(&old.0).await.expect_err("removed").is_not_found());
+}
+
+pub(crate) async fn a_container_in_a_restart_loop_is_replaced(fixture: &dyn Fixture) {
+    let engine = fixture.engine();
+    let always = json!({"HostConfig": {"RestartPolicy": {"Name": "always", "MaximumRetryCount": 0}}});
+    let (name, old) = created(fixture, Kind::Short, always).await;
+    engine.start(&old).await.expect("it starts");
+    // By then it waits some seconds for each next start.
+    while view(fixture, &old).await.restart_count < 5 || view(fixture, &old).await.state != RunState::Restarting {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let image = fixture.push(Kind::Web).await;
+    let end = Node::new(engine.clone()).await.carry_out(&order(0, &name, &old, &image)).await;
+    assert_eq!(end.phase, StepPhase::Committed, "{end:?}");
+    let new = view(fixture, &end.new_container_id.expect("made")).await;
+    assert_eq!((new.name, new.state, &new.restart_policy["Name"]), (name, RunState::Running, &json!("always")));
     assert!(engine.inspect(&old.0).await.expect_err("removed").is_not_found());
 }
 

@@ -201,6 +201,9 @@ fn give_way(
     let old_id = view.id.clone();
     let action = if !matches!(policy, "" | "no") {
         Some(Action::ParkRestartPolicy { old: old_id })
+    } else if view.name == *name && is_up(view) && (old.was == Was::Restarting || view.state == RunState::Restarting) {
+        // Between two runs the engine cannot rename it (`sandbox … not found`), and there is no service to keep up.
+        Some(Action::StopOld { old: old_id, grace: old.grace })
     } else if view.name == *name {
         Some(Action::RenameOldAway { old: old_id, name: parked })
     } else {

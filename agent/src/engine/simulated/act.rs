@@ -11,6 +11,9 @@ use super::{hashed, short};
 use crate::engine::tail::Tail;
 use crate::engine::{ContainerSummary, Error, EventKind, ExecOutcome, Result};
 
+/// The restart policies that the engine knows; nothing stands for `no`.
+const POLICIES: [&str; 5] = ["", "no", "always", "unless-stopped", "on-failure"];
+
 fn conflict(message: String) -> Error {
     Error::Conflict { message }
 }
@@ -80,6 +83,9 @@ impl World {
         let config = container::merged_config(&id, body, &image.config);
         let host_config = container::host_config(body);
         let policy = host_config.get("RestartPolicy").and_then(|policy| policy.get("Name")).and_then(Value::as_str);
+        if let Some(odd) = policy.filter(|name| !POLICIES.contains(name)) {
+            return Err(bad_request(&format!("invalid restart policy '{odd}'")));
+        }
         if host_config.get("AutoRemove") == Some(&Value::Bool(true)) && !matches!(policy, None | Some("" | "no")) {
             return Err(bad_request("can't create 'AutoRemove' container with restart policy"));
         }
@@ -116,7 +122,8 @@ impl World {
         }
         let reference = body.get("Container").and_then(Value::as_str).unwrap_or("");
         let container = self.find_mut(reference)?;
-        if container.networks.contains_key(network) {
+        // Observed on Engine 20.10: one that does not run may be connected again, with the new wishes.
+        if container.is_up() && container.networks.contains_key(network) {
             let message = format!("endpoint with name {} already exists in network {network}", container.name);
             return Err(Error::Refused { call: "POST /networks/{id}/connect", status: 403, message });
         }
@@ -170,9 +177,16 @@ impl World {
     }
 
     pub(super) fn rename(&mut self, id: &str, name: &str) -> Result<()> {
-        self.find(id)?;
+        let container = self.find(id)?;
+        if container.name == name {
+            return Err(bad_request("Renaming a container with the same name as its current name"));
+        }
         self.free_name(name)?;
         let container = self.find_mut(id)?;
+        if container.status == RunState::Restarting {
+            // Observed on Engine 20.10: it has no network sandbox between two runs, and the engine looks for it.
+            return Err(Error::NotFound { message: format!("sandbox {} not found", hashed(id)) });
+        }
         let from = std::mem::replace(&mut container.name, name.to_owned());
         self.emit(id, EventKind::Rename { from });
         Ok(())
@@ -209,7 +223,12 @@ impl World {
     }
 
     pub(super) fn log(&self, id: &str, lines: u32, limit_bytes: usize) -> Result<String> {
-        let log = &self.find(id)?.log;
+        let container = self.find(id)?;
+        if container.host_config.get("LogConfig").and_then(|config| config.get("Type")) == Some(&Value::from("none")) {
+            let message = "configured logging driver does not support reading".to_owned();
+            return Err(Error::Refused { call: "GET /containers/{id}/logs", status: 501, message });
+        }
+        let log = &container.log;
         let skip = log.len().saturating_sub(usize::try_from(lines).unwrap_or(usize::MAX));
         let mut tail = Tail::new(limit_bytes);
         log.iter().skip(skip).for_each(|line| tail.push(format!("{line}\n").as_bytes()));

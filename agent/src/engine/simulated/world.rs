@@ -221,11 +221,14 @@ impl World {
         });
         if let Some(message) = port_error.or_else(|| container.behaviour.start_error.clone()) {
             container.error.clone_from(&message);
-            container.exit_code = 128;
+            // The engine takes a program that is not there for a wrong request.
+            let (status, exit_code) =
+                if message.contains("no such file or directory") { (400, 127) } else { (500, 128) };
+            container.exit_code = exit_code;
             if container.started_at.is_some() {
                 container.status = RunState::Exited;
             }
-            return Err(Error::Refused { call: "POST /containers/{id}/start", status: 500, message });
+            return Err(Error::Refused { call: "POST /containers/{id}/start", status, message });
         }
         container.run += 1;
         container.status = RunState::Running;

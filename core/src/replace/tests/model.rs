@@ -125,7 +125,11 @@ impl Model {
         if self.containers.values().any(|c| c.view.name == name) {
             return Err(format!("the name {name} is in use"));
         }
-        self.get(id)?.view.name = name.to_owned();
+        let view = &mut self.get(id)?.view;
+        if view.state == RunState::Restarting {
+            return Err("sandbox not found".to_owned());
+        }
+        view.name = name.to_owned();
         Ok(())
     }
 

@@ -47,6 +47,22 @@ fn the_service_is_away_only_for_stop_and_start() {
 }
 
 #[test]
+fn a_container_in_a_restart_loop_is_stopped_before_it_is_renamed() {
+    let mut model = Model::new(Image::Good, false);
+    model.old().state = RunState::Restarting;
+    let (trace, record) = trace(model);
+    let swap = [
+        "set the old container's restart policy to `no`",
+        "stop the old container",
+        "rename the old container",
+        "give the new container its name",
+        "start the new container",
+    ];
+    assert_eq!(trace, [&PREPARED[..], &swap, &CLEANED].concat());
+    assert_eq!(record.phase, StepPhase::Committed);
+}
+
+#[test]
 fn on_the_way_back_the_service_comes_first() {
     let (trace, record) = trace(Model::new(Image::CannotStart, false));
     let back = [
