@@ -200,6 +200,50 @@ async fn a_connection_that_breaks_once_changes_nothing_and_one_that_always_break
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "minutes: scripts/test --full"]
 async fn a_call_that_is_never_answered_is_made_again_after_its_deadline() {
-    let calls = [INSPECT, CONNECT, UPDATE, RENAME, STOP, TAG, START];
-    all(calls.map(|call| case(once(call, Before::Hang), StepPhase::Committed, None)).to_vec()).await;
+    let calls = [INSPECT, CONNECT, UPDATE, RENAME, STOP, TAG];
+    let mut cases = calls.map(|call| case(once(call, Before::Hang), StepPhase::Committed, None)).to_vec();
+    // Its deadline is longer than the new container had: the service is not away any longer for it.
+    let start = case(once(START, Before::Hang), StepPhase::RolledBack, Some(FailureKind::Engine));
+    cases.push(Case { says: "the engine did not start it within 30s", ..start });
+    all(cases).await;
+}
+
+/// A step whose image cannot be fetched, until its end.
+async fn pull_fails(scene: Scene<'_>, says: &str) {
+    let report = scene.agent().report().await;
+    let failure = report.failure.as_ref().expect("told");
+    assert_eq!((report.phase, failure.kind), (StepPhase::Untouched, FailureKind::Pull), "{report:?}");
+    assert!(failure.reason.contains(says) && failure.reason.contains("hint: "), "{}", failure.reason);
+    scene.check_end(&report).await;
+    scene.clean_up().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registry_that_is_down_leaves_everything_as_it_is() {
+    let Some(places) = Place::shared().await else { return };
+    let order = UpdateOrder::StopFirst;
+    let mut scene = Scene::set_up(&places[0], order, Version::Good, Disturbance::Nothing).await;
+    scene.order.image = "127.0.0.1:1/web:stable".parse().expect("well formed");
+    pull_fails(scene, "connection refused").await;
+    for place in &places {
+        place.clean_up().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_without_room_for_the_image_leaves_everything_as_it_is() {
+    let Some(places) = Place::to_kill().await else { return };
+    let place = &places[0];
+    let lock = place.lock().await;
+    let order = UpdateOrder::StopFirst;
+    let mut scene = Scene::set_up(place, order, Version::Good, Disturbance::Nothing).await;
+    let directory = place.socket.parent().expect("a socket lies in a directory");
+    let large = place.registry.push_layer(directory, &format!("{}-large", scene.order.container)).await;
+    (scene.order.image, scene.order.digest) = (large.name, large.digest);
+    let full = place.fill_disk();
+    pull_fails(scene, "no space left on device").await;
+    drop((full, lock));
+    for place in &places {
+        place.clean_up().await;
+    }
 }

@@ -87,6 +87,16 @@ impl Place {
         self.engines("start").await;
     }
 
+    /// Takes the engine the room for what it downloads, until the answer is dropped.
+    pub(crate) fn fill_disk(&self) -> FullDisk {
+        let downloads = self.socket.with_extension("").join("data/tmp");
+        // The kernel itself says that there is no space: not one file fits.
+        let options = ["-t", "tmpfs", "-o", "nr_inodes=1", "tmpfs"];
+        let mounted = std::process::Command::new("mount").args(options).arg(&downloads).status();
+        assert!(mounted.expect("mount is there").success(), "nothing is mounted on {}", downloads.display());
+        FullDisk(downloads)
+    }
+
     async fn engines(&self, verb: &str) {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/engines");
         let name = self.socket.file_stem().and_then(|name| name.to_str()).expect("plain text");
@@ -105,6 +115,16 @@ impl Place {
         let json = ["-H", "Content-Type: application/json", "-d", body, &url];
         let output = Command::new("curl").args(arguments).args(json).output().await.expect("curl is there");
         assert!(output.status.success(), "{method} {path}: {}", String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+/// An engine without room for downloads.
+pub(crate) struct FullDisk(PathBuf);
+
+impl Drop for FullDisk {
+    fn drop(&mut self) {
+        // What is still mounted in the end is found by scripts/lib/engines.sh.
+        drop(std::process::Command::new("umount").arg(&self.0).status());
     }
 }
 

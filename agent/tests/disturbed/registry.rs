@@ -44,17 +44,22 @@ fn sha256(bytes: &[u8]) -> String {
     format!("sha256:{hex}")
 }
 
+/// Runs `scripts/engines push`, which prints the digest.
+async fn run_push(directory: &Path, tagged: &str, options: &[&str]) -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/engines");
+    let output = Command::new(script).arg("push").arg(directory).arg(tagged).args(options).output().await;
+    let output = output.expect("the script is there");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
 impl Registry {
     /// The registry beside the engines of a directory, as `scripts/engines` made it.
     pub(crate) async fn of(directory: &Path) -> Self {
         let port = std::fs::read_to_string(directory.join("registry/port")).expect("scripts/engines made a registry");
         // Other test programs do the same at this time.
         let base = format!("base-{}", std::process::id());
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/engines");
-        let place = directory.to_str().expect("plain text");
-        let arguments = ["push", place, &format!("{base}:v1"), "--volume", "/data"];
-        let output = Command::new(script).args(arguments).output().await.expect("the script is there");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        run_push(directory, &format!("{base}:v1"), &["--volume", "/data"]).await;
         let address = format!("127.0.0.1:{}", port.trim());
         let mut registry = Self { address, base, manifest: Value::Null, config: Value::Null, made: AtomicU32::new(0) };
         registry.manifest = registry.json(&format!("/v2/{}/manifests/v1", registry.base)).await;
@@ -88,6 +93,15 @@ impl Registry {
         assert_eq!(status, StatusCode::CREATED, "{target}");
         let name = format!("{}/{repository}:{tag}", self.address).parse().expect("well formed");
         Pushed { name, digest, id }
+    }
+
+    /// Pushes an image with a layer that no other one has, so that a pull must fetch it.
+    pub(crate) async fn push_layer(&self, directory: &Path, repository: &str) -> Pushed {
+        let digest = run_push(directory, &format!("{repository}:stable"), &["--text", repository]).await;
+        let manifest = self.json(&format!("/v2/{repository}/manifests/{digest}")).await;
+        let id = manifest["config"]["digest"].as_str().expect("a digest").to_owned();
+        let name = format!("{}/{repository}:stable", self.address).parse().expect("well formed");
+        Pushed { name, digest: digest.parse().expect("well formed"), id }
     }
 
     async fn upload(&self, repository: &str, digest: &str, content: String) {

@@ -197,7 +197,7 @@ impl<'a> Scene<'a> {
         let both = kept.contains(&&old) && kept.contains(&&new);
         assert!(both || report.phase == StepPhase::Untouched, "{kept:?} are held, {report:?}");
         let runs = if report.phase == StepPhase::Committed { &self.new_image } else { &self.old_image };
-        let followed = self.place.engine.inspect_image(&self.order.image.familiar()).await.expect("it has a tag");
+        let followed = self.place.engine.inspect_image(&self.old_image.name.familiar()).await.expect("it has a tag");
         assert_eq!(followed["Id"], runs.id, "the followed tag; {report:?}");
     }
 
