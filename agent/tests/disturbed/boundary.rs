@@ -113,6 +113,11 @@ impl Watch {
         lock(&self.seen).clone()
     }
 
+    /// Whether the engine of this step was killed.
+    pub(crate) fn kills_engine(&self) -> bool {
+        matches!(&self.disturbance, Disturbance::Death(_, crash) if crash.kills_engine())
+    }
+
     /// The call at the boundary, once it was reached.
     pub(crate) fn hit(&self) -> Option<String> {
         lock(&self.hit).clone()

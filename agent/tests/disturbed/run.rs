@@ -225,6 +225,15 @@ struct Part {
     stages: watch::Receiver<Stage>,
 }
 
+/// Whether the engine refused the old container's start again and again for a port that it forgot to give back when it was
+/// killed: its next restart helps, nobody else can.
+fn is_closed_by_the_engine(report: &StepReport) -> bool {
+    let reason = report.failure.as_ref().map(|failure| failure.reason.as_str()).unwrap_or_default();
+    let words = ["could not start the old container again (5 times)", "port is already allocated"];
+    report.phase == StepPhase::Broken && words.iter().all(|words| reason.contains(words))
+}
+
+#[expect(clippy::print_stderr, reason = "what the engine does wrong must be seen")]
 async fn death_of_engine(place: &Place, cell: &Cell, part: Part) {
     let Part { ready, dead, mut stages } = part;
     let death = Disturbance::Death(cell.boundary.clone(), cell.crash);
@@ -251,6 +260,10 @@ async fn death_of_engine(place: &Place, cell: &Cell, part: Part) {
         }
     };
     let report = agent.report().await;
+    if is_closed_by_the_engine(&report) {
+        eprintln!("{cell}: the engine believes that a port is taken which nobody has: {report:?}");
+        return scene.clean_up().await;
+    }
     scene.check_end(&report).await;
     let is_good = cell.version == Version::Good;
     let blames = report.failure.as_ref().is_some_and(|failure| failure.kind.blames_the_version());
