@@ -68,8 +68,8 @@ pub(super) async fn perform(shared: &Arc<Shared>, record: &mut Record, action: &
             record.created(id);
         }
         Action::Connect { network, body } => engine.connect_network(network, body).await?,
-        Action::ParkRestartPolicy { old } => {
-            engine.set_restart_policy(old, &json!({"Name": "no", "MaximumRetryCount": 0})).await?;
+        Action::ParkRestartPolicy { old: id } | Action::ParkNewPolicy { new: id } => {
+            engine.set_restart_policy(id, &json!({"Name": "no", "MaximumRetryCount": 0})).await?;
         }
         Action::RestoreRestartPolicy { old, policy } => engine.set_restart_policy(old, policy).await?,
         Action::RenameOldAway { old: id, name }

@@ -112,6 +112,12 @@ pub enum Action {
         /// The new container.
         new: ContainerId,
     },
+    /// Set the new container's restart policy to `no`: a restart of the engine starts also what was stopped, if its policy is
+    /// `always`, and then the two would fight for their ports.
+    ParkNewPolicy {
+        /// The new container.
+        new: ContainerId,
+    },
     /// Stop the new container.
     StopNew {
         /// The new container.
@@ -176,6 +182,7 @@ impl Action {
             Self::TagFollowed { .. } => "tag the new image",
             Self::CleanImages { .. } => "remove old images",
             Self::TakeLog { .. } => "read the new container's log",
+            Self::ParkNewPolicy { .. } => "set the new container's restart policy to `no`",
             Self::StopNew { .. } => "stop the new container",
             Self::RenameNewOut { .. } => "take the name away from the new container",
             Self::RenameOldBack { .. } => "give the old container its name back",

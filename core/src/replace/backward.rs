@@ -4,7 +4,7 @@
 //! ever removed.
 
 use super::action::Action;
-use super::forward::over;
+use super::forward::{is_parked, over};
 use super::names;
 use super::observed::Observed;
 use super::record::{Old, Record, TRY_LIMIT, grace};
@@ -78,10 +78,12 @@ fn clear_the_way(record: &Record, new: Option<&ContainerView>) -> Option<Action>
         return Some(Action::TakeLog { new: id() });
     }
     let is_up = matches!(view.state, RunState::Running | RunState::Restarting | RunState::Paused);
+    let may_come_back = view.started_at.is_some() && !is_parked(view);
+    let park = may_come_back.then(|| Action::ParkNewPolicy { new: id() });
     let stop = is_up.then(|| Action::StopNew { new: id(), grace: grace(view) });
     let holds_name = view.name == record.order.container;
     let rename = holds_name.then(|| Action::RenameNewOut { new: id(), name: names::temporary(&record.order) });
-    let in_the_way: Vec<Action> = stop.into_iter().chain(rename).collect();
+    let in_the_way: Vec<Action> = park.into_iter().chain(stop).chain(rename).collect();
     let by_force = (!in_the_way.is_empty()).then(|| Action::RemoveNew { new: id() });
     in_the_way.into_iter().chain(by_force).find(|action| !record.exhausted(action))
 }

@@ -197,9 +197,8 @@ fn give_way(
         // Who gives it another name wants to keep it, and after the commit it would be removed.
         return Err(precondition(format!("container `{name}` was renamed by someone meanwhile")));
     }
-    let policy = view.restart_policy.get("Name").and_then(serde_json::Value::as_str).unwrap_or_default();
     let old_id = view.id.clone();
-    let action = if !matches!(policy, "" | "no") {
+    let action = if !is_parked(view) {
         Some(Action::ParkRestartPolicy { old: old_id })
     } else if view.name == *name && is_up(view) && (old.was == Was::Restarting || view.state == RunState::Restarting) {
         // Between two runs the engine cannot rename it (`sandbox … not found`), and there is no service to keep up.
@@ -212,6 +211,11 @@ fn give_way(
     // From the next change on, a failure has something to take back.
     record.old_touched |= action.is_some() || new.name != *name || is_up(view);
     Ok(action)
+}
+
+/// Whether no restart of the engine starts the container.
+pub(super) fn is_parked(view: &ContainerView) -> bool {
+    matches!(view.restart_policy.get("Name").and_then(serde_json::Value::as_str), None | Some("" | "no"))
 }
 
 fn is_up(view: &ContainerView) -> bool {
@@ -245,7 +249,8 @@ fn start_and_watch(record: &mut Record, seen: &Observed, new: &ContainerView) ->
         Verdict::Bad(reason) if new.state == RunState::Created => {
             Err(failure(node_or(FailureKind::EngineRefused, &reason), reason))
         }
-        Verdict::Bad(reason) => Err(failure(FailureKind::Unhealthy, reason)),
+        // Where the engine itself could not start it again, as after its own restart, its words say whose fault that is.
+        Verdict::Bad(reason) => Err(failure(node_or(FailureKind::Unhealthy, &new.error), reason)),
         Verdict::Good => {
             record.reach(StepPhase::Monitored);
             Ok(after_commit(record, seen))

@@ -18,7 +18,7 @@
 //! 4. Commit: from [`StepPhase::Monitored`] in the journal on there is no way back. Only then is the old container
 //!    removed (never its volumes), the followed tag moved, and surplus images are let go.
 //!
-//! Back: log, stop the new one, names, restart policy, start, verify, and last remove the new one, for that is nothing
+//! Back: log, park and stop the new one, names, restart policy, start, verify, and last remove the new one, for that is nothing
 //! the service has to wait for.
 //!
 //! # Ends

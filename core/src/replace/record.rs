@@ -294,6 +294,7 @@ impl Record {
             | Action::Wait(_)
             | Action::RemoveOld { .. }
             | Action::TakeLog { .. }
+            | Action::ParkNewPolicy { .. }
             | Action::StopNew { .. }
             | Action::RenameNewOut { .. }
             | Action::RenameOldBack { .. }
@@ -414,6 +415,7 @@ fn refusal_of(action: &Action, message: &str) -> Option<FailureKind> {
         | Action::RemoveOld { .. }
         | Action::TagFollowed { .. }
         | Action::CleanImages { .. }
+        | Action::ParkNewPolicy { .. }
         | Action::StopNew { .. }
         | Action::RenameNewOut { .. }
         | Action::RenameOldBack { .. }

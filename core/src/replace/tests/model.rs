@@ -214,8 +214,8 @@ impl Model {
                 new.networks.insert(network.clone());
                 Ok(())
             }
-            Action::ParkRestartPolicy { old } => {
-                self.get(old)?.view.restart_policy = json!({"Name": "no", "MaximumRetryCount": 0});
+            Action::ParkRestartPolicy { old: id } | Action::ParkNewPolicy { new: id } => {
+                self.get(id)?.view.restart_policy = json!({"Name": "no", "MaximumRetryCount": 0});
                 Ok(())
             }
             Action::RestoreRestartPolicy { old, policy } => {
@@ -282,17 +282,17 @@ impl Model {
         }
     }
 
-    /// The engine ends and comes back: what ran and has a restart policy runs again.
+    /// The engine ends and comes back: `always` starts again what ran, and what was stopped, too. Who comes first has the port.
     pub(super) fn restart(&mut self) {
         for container in self.containers.values_mut().filter(|c| is_up(c.view.state)) {
-            self.starts += 1;
-            let revived = container.view.restart_policy["Name"] == "always";
+            container.view.state = RunState::Exited;
             container.up_for = Duration::ZERO;
-            container.view.state = if revived { RunState::Running } else { RunState::Exited };
-            if revived {
-                container.view.started_at = Some(instant(self.starts));
-                container.view.health = if self.has_health_check { Health::Starting } else { Health::None };
-            }
+        }
+        let again = |c: &&Container| c.view.started_at.is_some() && c.view.restart_policy["Name"] == "always";
+        let again: Vec<ContainerId> = self.containers.values().filter(again).map(|c| c.view.id.clone()).collect();
+        for id in again {
+            // A start that fails shows in the container.
+            drop(self.start(&id));
         }
     }
 }

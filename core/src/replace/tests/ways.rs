@@ -203,6 +203,28 @@ fn a_full_disk_or_a_taken_port_is_the_nodes_fault() {
 }
 
 #[test]
+fn a_new_container_that_the_engine_cannot_start_again_after_its_own_restart_bars_no_version() {
+    let mut record = Record::new(order());
+    let running = Observed { old: Some(view("old", "web", RunState::Running)), ..Observed::default() };
+    record = next(&record, &running, Duration::ZERO).record;
+    record.done(&Action::TryCalls);
+    record.old_touched = true;
+    record.image_id = Some("sha256:4e3".to_owned());
+    record.kept_images = vec!["sha256:01d".to_owned(), "sha256:4e3".to_owned()];
+    record.planned(Ok(Blueprint { create_body: json!({}), connects: vec![], settings: None }));
+    record.created(ContainerId("new1".to_owned()));
+    let mut old = view("old", "web.nightshift-old-59d13469a65a", RunState::Exited);
+    old.restart_policy = json!({"Name": "no"});
+    for (error, kind) in [("port is already allocated", FailureKind::Engine), ("", FailureKind::Unhealthy)] {
+        let mut new = view("new1", "web", RunState::Exited);
+        (new.started_at, new.error) = (Some(super::model::instant(7)), error.to_owned());
+        let seen = Observed { old: Some(old.clone()), new: Some(new), ..Observed::default() };
+        let failure = next(&record, &seen, Duration::ZERO).record.failure.expect("it ended");
+        assert_eq!(failure.kind, kind, "{failure:?}");
+    }
+}
+
+#[test]
 fn a_call_that_is_never_answered_is_given_up_and_blames_no_version() {
     let start = Action::Start { new: ContainerId("new1".to_owned()) };
     let mut record = Record::new(order());
