@@ -184,6 +184,22 @@ impl QuietHours {
     }
 }
 
+impl Check {
+    /// The starts that a clock change moves, one sentence each.
+    #[must_use]
+    pub fn clock_changes(&self) -> Vec<String> {
+        let text = |MovedStart { entry, wall, shift, starts }: &MovedStart| {
+            let wall = wall.format("%Y-%m-%d %H:%M:%S");
+            let why = match shift {
+                Shift::Gap(_) => "does not exist",
+                Shift::Fold => "happens twice",
+            };
+            format!("{wall} {why}: `{entry}` starts at {}", entry.timezone().unwrap_or(self.zone).local(*starts))
+        };
+        self.moved.iter().map(text).collect()
+    }
+}
+
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = |length: &Duration| duration::format(*length);
@@ -231,14 +247,8 @@ impl fmt::Display for Check {
             let (starts, ends) = (self.zone.local(gap.starts), self.zone.local(gap.ends));
             write!(f, "\nlongest wait: {}, from {starts} to {ends}", duration::format(gap.length()))?;
         }
-        for MovedStart { entry, wall, shift, starts } in &self.moved {
-            let wall = wall.format("%Y-%m-%d %H:%M:%S");
-            let why = match shift {
-                Shift::Gap(_) => "does not exist",
-                Shift::Fold => "happens twice",
-            };
-            let zone = entry.timezone().unwrap_or(self.zone);
-            write!(f, "\nclock change: {wall} {why}: `{entry}` starts at {}", zone.local(*starts))?;
+        for text in self.clock_changes() {
+            write!(f, "\nclock change: {text}")?;
         }
         for warning in &self.warnings {
             write!(f, "\nwarning: {warning}")?;

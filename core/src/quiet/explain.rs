@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::windows::LOOK_BACK;
 use super::{AllowWindow, Closed, Freeze, QuietHours, SEARCH_DAYS, WINDOW_LIMIT, Window, WindowState, Zone};
+use crate::labels::Selector;
 
 /// An allow entry with a window that is open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +46,8 @@ pub struct Explanation {
     pub freezes: Vec<ActiveFreeze>,
     /// When the outcome changes next; `None` if not within [`SEARCH_DAYS`].
     pub next_change: Option<DateTime<Utc>>,
+    /// The outcome for the nodes of each selector, where entries name nodes: then the one above is that of any node.
+    pub groups: Vec<(Selector, WindowState)>,
 }
 
 impl QuietHours {
@@ -71,7 +74,12 @@ impl QuietHours {
             freezes: freezes.collect(),
             state,
             next_change,
+            groups: if self.names_nodes() { self.states_of_groups(now) } else { Vec::new() },
         }
+    }
+
+    fn states_of_groups(&self, now: DateTime<Utc>) -> Vec<(Selector, WindowState)> {
+        self.groups().into_iter().map(|group| (group.nodes, group.quiet.at(now))).collect()
     }
 
     /// The entry's own window that is open at the instant; of several, the one that started last.
@@ -89,6 +97,26 @@ impl QuietHours {
     }
 }
 
+/// What holds for the nodes of one selector.
+fn group_line(nodes: &Selector, state: &WindowState, zone: Zone) -> String {
+    let who = if *nodes == Selector::default() { "other nodes".to_owned() } else { format!("nodes {nodes}") };
+    let opens = |opens: &Option<DateTime<Utc>>| match opens {
+        Some(opens) => format!("opens at {}", zone.local(*opens)),
+        None => format!("does not open within {SEARCH_DAYS} days"),
+    };
+    let what = match state {
+        WindowState::Open { until, .. } => format!("open, closes at {}", zone.local(*until)),
+        WindowState::Closed { because: Closed::NoAllowWindow, .. } => {
+            "closed: no entry names them, nothing starts automatically".to_owned()
+        }
+        WindowState::Closed { because: Closed::OutsideWindow, opens: at } => format!("closed, {}", opens(at)),
+        WindowState::Closed { because: Closed::Frozen { name, .. }, opens: at } => {
+            format!("closed: frozen by `{name}`, {}", opens(at))
+        }
+    };
+    format!("{who}: {what}")
+}
+
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let local = |instant| self.zone.local(instant);
@@ -101,6 +129,11 @@ impl fmt::Display for Explanation {
         }
         for ActiveFreeze { freeze, span, .. } in &self.freezes {
             writeln!(f, "freeze: {}: from {} until {}", freeze.name(), local(span.starts), local(span.ends))?;
+        }
+        if !self.groups.is_empty() {
+            let lines: Vec<String> =
+                self.groups.iter().map(|(nodes, state)| group_line(nodes, state, self.zone)).collect();
+            return f.write_str(&lines.join("\n"));
         }
         match &self.state {
             WindowState::Open { since, .. } if self.now - *since > LOOK_BACK => {

@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::{AllowWindow, QuietHours, Zone};
+use chrono::{DateTime, Utc};
+
+use super::{AllowWindow, QuietHours, Window, Zone};
 use crate::labels::{Labels, Selector};
 
 /// Some of the allow entries, by position: [`ALLOW_LIMIT`](super::ALLOW_LIMIT) fits into the bits. Nodes with the same entries
@@ -118,6 +120,20 @@ impl QuietHours {
             Group { nodes: nodes.clone(), quiet: Self { allow: mine.cloned().collect(), ..self.clone() } }
         };
         selectors.into_iter().map(group).collect()
+    }
+
+    /// The windows of every group that are open at `from` or come later, by their start; at most `limit` in all.
+    #[must_use]
+    pub fn windows_of_groups(&self, from: DateTime<Utc>, limit: usize) -> Vec<(Selector, Window)> {
+        let groups = self.groups();
+        let of = |group: &Group| {
+            let windows = group.quiet.windows(from, limit);
+            windows.into_iter().map(|window| (group.nodes.clone(), window)).collect::<Vec<_>>()
+        };
+        let mut all: Vec<_> = groups.iter().flat_map(of).collect();
+        all.sort_by_key(|(_, window)| window.starts);
+        all.truncate(limit);
+        all
     }
 
     /// The zone in which an entry is meant.

@@ -1,8 +1,11 @@
 //! The implementation against an oracle that is slow and obvious: it walks over every minute, asks the zone only for the
 //! local time of an instant (never the other way round), counts weekdays on the calendar, and shares no code with what it
-//! judges.
+//! judges. Random cases in chosen zones, and every zone of the world that ever does something unusual.
 
-use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, TimeDelta, Timelike, Utc};
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, Offset, TimeDelta, TimeZone, Timelike, Utc};
+use chrono_tz::{TZ_VARIANTS, Tz};
 use proptest::prelude::*;
 
 use super::*;
@@ -91,9 +94,12 @@ struct Oracle {
 
 impl Oracle {
     fn around(zone: &str, now: DateTime<Utc>) -> Self {
-        let zone: chrono_tz::Tz = zone.parse().expect("a zone");
-        let first = now - TimeDelta::days(AROUND_DAYS);
-        let instants = (0..AROUND_DAYS * 2 * 1440).map(|minute| first + TimeDelta::minutes(minute));
+        let zone: Tz = zone.parse().expect("a zone");
+        Self::over(zone, now - TimeDelta::days(AROUND_DAYS), AROUND_DAYS * 2)
+    }
+
+    fn over(zone: Tz, first: DateTime<Utc>, days: i64) -> Self {
+        let instants = (0..days * 1440).map(|minute| first + TimeDelta::minutes(minute));
         Self { minutes: instants.map(|at| (at, at.with_timezone(&zone).naive_local())).collect() }
     }
 
@@ -121,7 +127,8 @@ impl Oracle {
         let mut open = vec![false; self.minutes.len()];
         let (first, last) = (self.minutes[0].1.date(), self.minutes[self.minutes.len() - 1].1.date());
         // Whole months around, offsets included.
-        let months = (-3..=3).map(|step: i32| first.year() * 12 + first.month0().cast_signed() + step);
+        let month = |date: NaiveDate| date.year() * 12 + date.month0().cast_signed();
+        let months = month(first) - 3..=month(last) + 3;
         let months: Vec<(i32, u32)> =
             months.map(|month| (month.div_euclid(12), month.rem_euclid(12).cast_unsigned() + 1)).collect();
         for window in windows {
@@ -134,8 +141,14 @@ impl Oracle {
                 }
             }
         }
-        for (minute, (_, local)) in open.iter_mut().zip(&self.minutes) {
-            *minute &= !freezes.iter().any(|(from, to)| (*from..=*to).contains(&local.date()));
+        for (from, to) in freezes {
+            // From the first minute of its days to the last one, also where a clock that goes back brings a date twice.
+            let frozen = |(_, local): &(_, NaiveDateTime)| (*from..=*to).contains(&local.date());
+            let first = self.minutes.iter().position(frozen);
+            let last = self.minutes.iter().rposition(frozen);
+            if let (Some(first), Some(last)) = (first, last) {
+                open[first..=last].fill(false);
+            }
         }
         open
     }
@@ -173,11 +186,10 @@ fn oracle_windows() -> impl Strategy<Value = OracleWindow> {
 
 /// Instants, half of them just around a clock change of the zone.
 fn instants(zone: &'static str) -> impl Strategy<Value = DateTime<Utc>> {
-    // Until 2011 some zones changed at 00:01 and went back over midnight; the date then comes twice, and whole-day freezes,
-    // which end with the first midnight, differ from the oracle's.
-    let first = DateTime::from_timestamp(1_325_376_000, 0).expect("2012-01-01");
-    let days = 15 * 365;
-    let zone: chrono_tz::Tz = zone.parse().expect("a zone");
+    // Until 2011 some zones changed at 00:01 and went back over midnight: a date comes twice.
+    let first = DateTime::from_timestamp(946_684_800, 0).expect("2000-01-01");
+    let days = 30 * 365;
+    let zone: Tz = zone.parse().expect("a zone");
     let offset = move |at: DateTime<Utc>| at.with_timezone(&zone).naive_local() - at.naive_utc();
     let changes: Vec<DateTime<Utc>> = (0..days)
         .map(|day| first + TimeDelta::days(day))
@@ -242,6 +254,129 @@ proptest! {
                     }
                 }
             }
+        }
+    }
+}
+
+/// A clock change: the last minute before it, and how far the clock jumps, in minutes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Change {
+    before: DateTime<Utc>,
+    jump: i64,
+}
+
+impl Change {
+    /// Not an hour, or not between one and three in the morning on a sunday.
+    fn is_unusual(self, zone: Tz) -> bool {
+        let local = self.before.with_timezone(&zone).naive_local();
+        self.jump.abs() != 60 || !(0..3).contains(&local.hour()) || local.weekday() != chrono::Weekday::Sun
+    }
+}
+
+/// Two changes are further apart than this: even one that is taken back for Ramadan lasts for weeks.
+const STEP_MINUTES: usize = 5 * 1440;
+
+/// Every change of a zone's clock from 2000 to 2035, found by halving: the zone is asked for nothing but its offset.
+fn changes(zone: Tz) -> Vec<Change> {
+    let offset = |minute: i64| {
+        let at = DateTime::from_timestamp(minute * 60, 0).expect("in range");
+        i64::from(zone.offset_from_utc_datetime(&at.naive_utc()).fix().local_minus_utc())
+    };
+    let step = i64::try_from(STEP_MINUTES).expect("small");
+    let (first, last) = (946_684_800 / 60, 2_051_222_400 / 60);
+    let mut found = Vec::new();
+    for start in (first..last).step_by(STEP_MINUTES) {
+        let (mut low, mut high) = (start, start + step);
+        if offset(low) == offset(high) {
+            continue;
+        }
+        while high - low > 1 {
+            let middle = i64::midpoint(low, high);
+            if offset(middle) == offset(low) { low = middle } else { high = middle }
+        }
+        let before = DateTime::from_timestamp(low * 60, 0).expect("in range");
+        found.push(Change { before, jump: (offset(high) - offset(low)) / 60 });
+    }
+    found
+}
+
+/// Zones that do something unusual in those years, each with all its changes; of those that always agree, one.
+fn unusual_zones() -> Vec<(Tz, Vec<Change>)> {
+    let mut known = BTreeSet::new();
+    let all = TZ_VARIANTS.iter().map(|zone| (*zone, changes(*zone)));
+    let unusual = all.filter(|(zone, changes)| changes.iter().any(|change| change.is_unusual(*zone)));
+    unusual.filter(|(_, changes)| known.insert(changes.clone())).collect()
+}
+
+/// Windows just where clocks change: before, at and after midnight, in the small hours, on the last day and over several days.
+fn night_windows() -> Vec<OracleWindow> {
+    let daily = || OracleRule::Days((0..7).collect());
+    let window = |rule, minute, length_minutes| OracleWindow { rule, minute, length_minutes };
+    vec![
+        window(daily(), 1425, 30),
+        window(daily(), 5, 10),
+        window(daily(), 25, 20),
+        window(daily(), 95, 31),
+        window(daily(), 150, 45),
+        window(daily(), 195, 15),
+        window(OracleRule::LastDay { offset: 0 }, 1320, 300),
+        window(OracleRule::Nth { nth: 5, weekday: 6, offset: -1 }, 1410, 1500),
+        window(OracleRule::Nth { nth: 1, weekday: 1, offset: 1 }, 0, 90),
+    ]
+}
+
+/// Compares every window within the middle of some days, minute by minute; how many there were.
+fn compare_days(zone: Tz, first: DateTime<Utc>, days: i64) -> usize {
+    let windows = night_windows();
+    let oracle = Oracle::over(zone, first - TimeDelta::days(AROUND_DAYS), days + 2 * AROUND_DAYS);
+    let open = oracle.open(&windows, &[]);
+    let mut expect = Vec::new();
+    for minute in 1..open.len() {
+        let at = oracle.minutes[minute].0;
+        match (open[minute - 1], open[minute]) {
+            (false, true) => expect.push(Window { starts: at, ends: at }),
+            (true, false) => {
+                if let Some(window) = expect.last_mut() {
+                    window.ends = at;
+                }
+            }
+            (true, true) | (false, false) => {}
+        }
+    }
+    let inside = |window: &Window| window.starts > first && window.ends < first + TimeDelta::days(days);
+    expect.retain(inside);
+    // Nine entries open at most nine times a day.
+    let limit = usize::try_from(days * 9 + 9).expect("small");
+    let mut found = quiet_hours(zone.name(), &windows, &[]).windows(first, limit);
+    found.retain(inside);
+    assert_eq!(found, expect, "{zone} from {first}");
+    expect.len()
+}
+
+#[test]
+fn in_every_zone_with_unusual_rules_each_kind_of_clock_change_agrees_with_a_walk_over_the_minutes() {
+    let zones = unusual_zones();
+    assert!(zones.len() > 40, "only {} zones are unusual", zones.len());
+    let mut compared = 0;
+    for (zone, changes) in zones {
+        let mut kinds = BTreeSet::new();
+        for change in changes {
+            let local = change.before.with_timezone(&zone).naive_local();
+            if kinds.insert((change.jump, local.time())) {
+                compared += compare_days(zone, change.before - TimeDelta::days(2), 4);
+            }
+        }
+    }
+    assert!(compared > 2_000, "only {compared} windows were compared");
+}
+
+#[test]
+#[ignore = "some minutes: every minute of 35 years in every zone with unusual rules; `scripts/test --full` runs it"]
+fn in_every_zone_with_unusual_rules_every_window_of_35_years_agrees_with_a_walk_over_the_minutes() {
+    for (zone, _) in unusual_zones() {
+        for year in 0..35 {
+            let first = DateTime::from_timestamp(946_684_800, 0).expect("2000-01-01") + TimeDelta::days(year * 365);
+            compare_days(zone, first, 370);
         }
     }
 }

@@ -143,6 +143,60 @@ fn a_window_on_a_date_that_does_not_exist_does_not_happen() {
 }
 
 #[test]
+fn a_freeze_ends_with_the_last_instant_of_its_day_also_where_the_day_comes_twice() {
+    // St John's, 2010-11-07: 00:01 (-2:30) becomes 23:01 (-3:30) of the day before at 02:31Z. The 6th ends at 03:30Z.
+    let frozen = freeze("storm", "2010-11-06", "2010-11-06");
+    let quiet = quiet("America/St_Johns", &[allow("daily", "22:00", "4h")], &[frozen]);
+    check_windows(&quiet, "2010-11-06T12:00:00Z", &["2010-11-07T03:30:00Z 2010-11-07T04:30:00Z"]);
+}
+
+#[test]
+fn a_window_has_its_own_zone_where_it_names_one_and_holds_for_the_nodes_that_it_names() {
+    let tokyo = allow("daily", "22:00", "1h").in_zone(Some("Asia/Tokyo".parse().expect("a zone")));
+    let east = allow("daily", "22:00", "1h").for_nodes("zone=east".parse().expect("well formed"));
+    let whole = quiet(MONCTON, &[tokyo, east], &[]);
+    let (first, second) = ("2026-11-24T13:00:00Z 2026-11-24T14:00:00Z", "2026-11-25T02:00:00Z 2026-11-25T03:00:00Z");
+    check_windows(&whole, "2026-11-24T12:00:00Z", &[first, second]);
+    let labels = |zone: &str| [("zone".to_owned(), zone.to_owned())].into();
+    check_windows(&whole.for_node(&labels("east")), "2026-11-24T12:00:00Z", &[first, second]);
+    check_windows(
+        &whole.for_node(&labels("west")),
+        "2026-11-24T12:00:00Z",
+        &[first, "2026-11-25T13:00:00Z 2026-11-25T14:00:00Z"],
+    );
+    let texts: Vec<String> = whole.allow().iter().map(ToString::to_string).collect();
+    assert_eq!(texts, ["daily 22:00 for 1h in Asia/Tokyo", "daily 22:00 for 1h on nodes zone=east"]);
+}
+
+#[test]
+fn the_explanation_says_what_holds_for_each_kind_of_node() {
+    let on = |nodes: &str, start, length| allow("daily", start, length).for_nodes(nodes.parse().expect("well formed"));
+    let quiet = quiet(MONCTON, &[on("zone=east", "22:00", "6h"), on("zone=west", "23:30", "1h")], &[]);
+    let text = quiet.explain(at("2026-11-25T02:30:00Z")).to_string();
+    let expect = [
+        "at 2026-11-24 22:30 America/Moncton (2026-11-25 02:30:00 UTC)",
+        "allow: daily 22:00 for 6h on nodes zone=east: open from 2026-11-24 22:00 America/Moncton until 2026-11-25 04:00 America/Moncton",
+        "nodes zone=east: open, closes at 2026-11-25 04:00 America/Moncton",
+        "nodes zone=west: closed, opens at 2026-11-24 23:30 America/Moncton",
+        "other nodes: closed: no entry names them, nothing starts automatically",
+    ];
+    assert_eq!(text.lines().collect::<Vec<_>>(), expect);
+}
+
+#[test]
+fn the_check_judges_each_kind_of_node_by_its_own_windows() {
+    let on = |nodes: &str, duration| allow("daily", "22:00", duration).for_nodes(nodes.parse().expect("well formed"));
+    let quiet = quiet(MONCTON, &[on("zone=east", "6h"), on("zone=west", "5m")], &[]);
+    let check = quiet.check(at("2026-11-24T12:00:00Z"), minutes(7));
+    let warnings: Vec<String> = check.warnings.iter().map(ToString::to_string).collect();
+    let expect = [
+        "nodes zone=west: no window is long enough: a start needs 7m, the longest window lasts 5m",
+        "every entry names its nodes: on those that none of them names, nothing starts automatically",
+    ];
+    assert_eq!(warnings, expect);
+}
+
+#[test]
 fn month_rules_know_month_ends_and_offsets_cross_them() {
     for (rule, from, expect) in [
         ("2nd tue + 1d", "2026-11-01T00:00:00Z", ["2026-11-11", "2026-12-09"]),
