@@ -131,10 +131,12 @@ pub(crate) async fn until_boundary(scene: &Scene<'_>) {
     assert!(reached.is_ok(), "the boundary was not reached; seen: {:?}", scene.watch().seen());
 }
 
-/// The boundary was met, and it was the one that the recording had there.
+/// The boundary was met, and it was the one that the recording had there. A container that ends again and again may be met
+/// between two runs, where it need not be stopped: then it is the next boundary.
 fn check_boundary(scene: &Scene<'_>, cell: &Cell) {
     let hit = scene.watch().hit().expect("the boundary was reached");
-    assert!(cell.call.is_empty() || cell.call == hit, "recorded was `{}`, met was `{hit}`", cell.call);
+    let may_differ = cell.call.is_empty() || cell.version == Version::EndsAtOnce;
+    assert!(may_differ || cell.call == hit, "recorded was `{}`, met was `{hit}`", cell.call);
 }
 
 /// Cells of all versions in which an engine dies.

@@ -57,7 +57,9 @@ fn configure(version: Version, config: &mut Value) {
     config["Healthcheck"] = check("true", 2_000, 3);
     match version {
         Version::Good => {}
-        Version::EndsAtOnce => config["Cmd"] = json!(["sh", "-c", "echo serving; exit 1"]),
+        // Long enough that it is up again when it is taken back, so that the way back has the same calls each time; and
+        // short enough that its health was not yet looked at.
+        Version::EndsAtOnce => config["Cmd"] = json!(["sh", "-c", "echo serving; sleep 1; exit 1"]),
         Version::Unhealthy => config["Healthcheck"] = check("false", 500, 1),
         Version::CannotStart => config["Cmd"] = json!(["/no-such-program"]),
     }
