@@ -69,7 +69,7 @@ impl Step<'_> {
             return false;
         }
         if let Action::Wait(time) = action {
-            self.wake.wait(time, &self.shared.shutdown).await;
+            self.wake.wait(time).await;
         } else if action != Action::End {
             self.act(&action).await;
         }

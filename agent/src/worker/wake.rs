@@ -8,7 +8,6 @@ use nightshift_core::replace::{LABEL_ROLLOUT, LABEL_STEP};
 use nightshift_core::step::StepOrder;
 use tokio::sync::Notify;
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::engine::{Engine, EngineEvent, EventKind};
@@ -31,13 +30,13 @@ impl Wake {
         Self { notify, _task: AbortOnDropHandle::new(task) }
     }
 
-    /// Waits for an event, for a time at most, or for the shutdown.
-    pub(super) async fn wait(&self, time: Duration, shutdown: &CancellationToken) {
+    /// Waits for an event, for a time at most. At the shutdown its task is dropped while it waits: to return then would
+    /// make the step look again and again, as long as engine and journal answer at once.
+    pub(super) async fn wait(&self, time: Duration) {
         tokio::select! {
             biased;
             () = self.notify.notified() => {}
             () = sleep(time) => {}
-            () = shutdown.cancelled() => {}
         }
     }
 }
