@@ -114,6 +114,7 @@ impl Coordinator {
             clock: clock.clone(),
             unknown_after: options.unknown_after,
             heartbeat_interval: options.heartbeat_interval,
+            witness: None,
         })
         .await?;
         Ok(Self { options, _data_dir: data_dir, store, trust, connections, images, driver, handle, clock })

@@ -39,6 +39,9 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 /// Where the time comes from: simulations bring their own.
 pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
+/// Sees what is known at the moment in which facts are about to be stored: simulations judge with it.
+pub type Witness = Arc<dyn Fn(&View<'_>, &[Recorded]) + Send + Sync>;
+
 /// What a driver needs.
 pub struct Options {
     /// Where events are kept.
@@ -49,6 +52,8 @@ pub struct Options {
     pub unknown_after: Duration,
     /// How often agents say that they live.
     pub heartbeat_interval: Duration,
+    /// Who looks on, if anybody does.
+    pub witness: Option<Witness>,
 }
 
 /// Why a driver ended.
@@ -85,6 +90,7 @@ pub struct Driver {
     /// The watcher's last failure by image.
     registry_failures: BTreeMap<ImageRef, handle::RegistryFailure>,
     ids: u32,
+    witness: Option<Witness>,
 }
 
 impl Driver {
@@ -112,6 +118,7 @@ impl Driver {
             followed,
             registry_failures: BTreeMap::new(),
             ids: 0,
+            witness: options.witness,
         };
         Ok((driver, Handle::new(outbox, changed, following)))
     }
@@ -196,6 +203,9 @@ impl Driver {
         if events.is_empty() {
             return Ok(());
         }
+        if let Some(witness) = &self.witness {
+            witness(&self.view(), &events);
+        }
         self.log.append(&events, &self.control).await?;
         for recorded in &events {
             tracing::info!(kind = recorded.event.kind(), by = %recorded.by, "{}", recorded.event);
@@ -265,14 +275,17 @@ impl Driver {
     }
 
     fn answer(&self, question: Question) {
-        let now = (self.clock)();
-        question(&View {
+        question(&self.view());
+    }
+
+    fn view(&self) -> View<'_> {
+        View {
             control: &self.control,
             fleet: &self.fleet,
             registry_failures: &self.registry_failures,
-            now,
+            now: (self.clock)(),
             sequence: self.log.sequence(),
-        });
+        }
     }
 
     async fn node_events(&mut self, node: &NodeName) -> Result<(), Error> {

@@ -77,6 +77,7 @@ impl Fixture {
             clock: Arc::new(move || *read.lock().expect("no panic holds it")),
             unknown_after: Duration::from_secs(120),
             heartbeat_interval: Duration::from_secs(5),
+            witness: None,
         };
         let (driver, handle) = Driver::open(options).await.expect("opens");
         let shutdown = CancellationToken::new();

@@ -88,6 +88,12 @@ pub struct NamePattern(String);
 pub struct InvalidPattern(String);
 
 impl NamePattern {
+    /// The pattern as it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Whether the whole name fits the pattern.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {

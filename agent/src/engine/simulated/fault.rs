@@ -51,16 +51,27 @@ pub enum Fault {
 
 /// Faults that wait for their call.
 #[derive(Debug, Default)]
-pub(super) struct Faults(VecDeque<(Call, Fault)>);
+pub(super) struct Faults {
+    waiting: VecDeque<(Call, Fault)>,
+    /// Those that struck, in order.
+    pub(super) struck: Vec<(Call, Fault)>,
+}
 
 impl Faults {
     pub(super) fn add(&mut self, call: Call, fault: Fault) {
-        self.0.push_back((call, fault));
+        self.waiting.push_back((call, fault));
     }
 
     /// The first fault that waits for this call: each strikes once.
     pub(super) fn take(&mut self, call: Call) -> Option<Fault> {
-        let position = self.0.iter().position(|(waits_for, _)| *waits_for == call)?;
-        self.0.remove(position).map(|(_, fault)| fault)
+        let position = self.waiting.iter().position(|(waits_for, _)| *waits_for == call)?;
+        let (call, fault) = self.waiting.remove(position)?;
+        self.struck.push((call, fault.clone()));
+        Some(fault)
+    }
+
+    /// None waits any more.
+    pub(super) fn clear(&mut self) {
+        self.waiting.clear();
     }
 }

@@ -28,6 +28,7 @@ use tokio::time::Instant;
 
 pub use fault::{Call, Fault};
 pub use registry::{Behaviour, Happening, SimulatedImage, SimulatedRegistry};
+pub use world::Happened;
 use world::World;
 
 use super::{
@@ -70,6 +71,28 @@ impl SimulatedEngine {
     pub fn new(name: &str, registry: SimulatedRegistry, time: DateTime<Utc>) -> Self {
         let world = Arc::new(Mutex::new(World::new(name.to_owned(), time)));
         Self { world, registry, changes: watch::Sender::default(), url: format!("simulated://{name}") }
+    }
+
+    /// Remembers everything that happens from now on, for [`Self::history`].
+    pub fn keep_history(&self) {
+        self.with(|world| world.history.get_or_insert_default().clear());
+    }
+
+    /// Everything that happened since [`Self::keep_history`], in order.
+    #[must_use]
+    pub fn history(&self) -> Vec<Happened> {
+        self.with(|world| world.history.clone().unwrap_or_default())
+    }
+
+    /// The faults that have struck.
+    #[must_use]
+    pub fn struck(&self) -> Vec<(Call, Fault)> {
+        self.with(|world| world.faults.struck.clone())
+    }
+
+    /// Faults that still wait for their call are forgotten.
+    pub fn forgive(&self) {
+        self.with(|world| world.faults.clear());
     }
 
     /// Lets the next call of this kind fail. Several faults for one kind strike one after another.

@@ -39,6 +39,15 @@ enum Due {
     DaemonUp,
 }
 
+/// An event, with the (virtual) instant at which it happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Happened {
+    /// When.
+    pub at: Instant,
+    /// What.
+    pub event: EngineEvent,
+}
+
 /// Everything that a simulated engine knows.
 #[derive(Debug)]
 pub(super) struct World {
@@ -55,6 +64,8 @@ pub(super) struct World {
     plan: BTreeMap<(Instant, u64), Due>,
     planned: u64,
     events: VecDeque<EngineEvent>,
+    /// Everything that ever happened, when somebody wants to know.
+    pub(super) history: Option<Vec<Happened>>,
     forgotten: u64,
     origin: (Instant, DateTime<Utc>),
     now: Instant,
@@ -80,6 +91,7 @@ impl World {
             plan: BTreeMap::new(),
             planned: 0,
             events: VecDeque::new(),
+            history: None,
             forgotten: 0,
             origin: (now, time),
             now,
@@ -179,7 +191,11 @@ impl World {
         let after_last = self.events.back().map(|last| last.at + TimeDelta::nanoseconds(1));
         let at = after_last.map_or(self.time(), |after_last| after_last.max(self.time()));
         let (name, labels) = (container.name.clone(), container.labels());
-        self.events.push_back(EngineEvent { id: ContainerId(id.to_owned()), name, kind, labels, at });
+        let event = EngineEvent { id: ContainerId(id.to_owned()), name, kind, labels, at };
+        if let Some(history) = &mut self.history {
+            history.push(Happened { at: self.now, event: event.clone() });
+        }
+        self.events.push_back(event);
         if self.events.len() > REPLAY_LIMIT {
             self.events.pop_front();
             self.forgotten += 1;
