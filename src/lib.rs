@@ -8,6 +8,7 @@ mod follow;
 mod output;
 mod program;
 mod role;
+pub mod simulation;
 mod view;
 
 pub use program::run;

@@ -10,6 +10,7 @@ mod doctor;
 mod events;
 mod node;
 mod quiet;
+mod rehearse;
 mod release;
 mod rollback;
 mod rollout;
@@ -63,6 +64,8 @@ enum Verb {
     Node(node::Args),
     /// Tokens: for nodes to join, for people, CI and dashboards
     Token(token::Args),
+    /// What would happen with these app files, on simulated nodes: needs no coordinator and no engine
+    Rehearse(rehearse::Args),
     /// What runs, what waits, why, and until when
     Status,
     /// What happened, in order, and who caused it
@@ -105,6 +108,8 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
     let Cli { command, connection, output } = cli;
     let session = Session { connection, output: Output::new(output) };
     let verb = match command {
+        // It brings a runtime of its own, whose time is virtual.
+        Command::Verb(Verb::Rehearse(args)) => return rehearse::run(args, &session),
         Command::Verb(verb) => verb,
         // The roles bring a runtime of their own.
         Command::Role(role) => return role.run(),
@@ -127,6 +132,7 @@ async fn run_verb(verb: Verb, session: &Session) -> Result<Exit, Failure> {
         Verb::Quiet(args) => quiet::run(args, session).await,
         Verb::Node(args) => node::run(args, session).await,
         Verb::Token(args) => token::run(args, session).await,
+        Verb::Rehearse(_) => unreachable!("it was run before there was a runtime"),
         Verb::Status => status::run(session).await,
         Verb::Events(args) => events::run(args, session).await,
         Verb::Completions(args) => completions::run(&args),

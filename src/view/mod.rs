@@ -9,6 +9,7 @@ pub(crate) mod doctor;
 pub(crate) mod event;
 pub(crate) mod node;
 pub(crate) mod quiet;
+pub(crate) mod rehearsal;
 pub(crate) mod release;
 pub(crate) mod rollout;
 pub(crate) mod status;
@@ -38,6 +39,11 @@ impl From<pb::Wait> for Wait {
 }
 
 impl Wait {
+    /// A reason that this process knows itself.
+    pub(crate) fn of(wait: &nightshift_core::rollout::WaitingOn) -> Self {
+        Self { kind: wait.kind().as_str().to_owned(), message: wait.to_string(), until: wait.until() }
+    }
+
     /// `window: opens at …, in 3 h`.
     pub(crate) fn line(&self, page: &Page) -> String {
         match self.until {

@@ -13,7 +13,7 @@ fn check(name: &str, double: &Double, arguments: &[&str]) {
 }
 
 /// Fails for a field that docs/cli.md does not name.
-fn check_documented(value: &serde_json::Value) {
+pub(crate) fn check_documented(value: &serde_json::Value) {
     // Specs, events and labels have keys of their own, which other pages name.
     const OPAQUE: [&str; 3] = ["spec", "detail", "labels"];
     let documented = include_str!("../../docs/cli.md");

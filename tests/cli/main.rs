@@ -10,3 +10,4 @@ mod fixture;
 mod follow;
 mod golden;
 mod refusals;
+mod rehearse;

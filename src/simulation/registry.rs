@@ -1,0 +1,40 @@
+//! The registry as the coordinator asks it: the simulated one that engines pull from, with failures of its own.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use nightshift_agent::engine::simulated::SimulatedRegistry;
+use nightshift_coordinator::registry::{Error, ImageSource};
+use nightshift_core::image::{Digest, ImageRef, Repository};
+
+/// Answers the watcher. Clones are the same registry.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Source {
+    pub(crate) registry: SimulatedRegistry,
+    failure: Arc<Mutex<Option<Error>>>,
+}
+
+impl Source {
+    /// From now on every question fails like this, or none any more.
+    pub(crate) fn set_failure(&self, failure: Option<Error>) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+    }
+
+    fn failure(&self) -> Result<(), Error> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
+    }
+}
+
+#[async_trait]
+impl ImageSource for Source {
+    async fn head(&self, image: &ImageRef) -> Result<Digest, Error> {
+        self.failure()?;
+        self.registry.resolve(image).ok_or_else(|| Error::NotFound { reference: image.to_string() })
+    }
+
+    async fn created(&self, repository: &Repository, digest: &Digest) -> Result<Option<DateTime<Utc>>, Error> {
+        self.failure()?;
+        Ok(self.registry.created(repository, digest))
+    }
+}
