@@ -14,9 +14,12 @@
 #   --health-start S     start period (default 0)
 #   --stop-signal NAME
 #   --created TIME       RFC 3339 (default: now)
+#   --config JSON        the configuration as the engine's API writes it, in place of command, variables, port and labels
+#   --file PATH          one more file, in the image's root directory
 #   --login USER:WORD    for a registry that wants to know
 #
-# An image is `FROM scratch`: one layer with the static busybox, the same in all images, and one with the text.
+# An image is `FROM scratch`: one layer with the static busybox, the same in all images, and one with the text. Its program
+# `rest SECONDS` does nothing, and ends at once when it is asked to: `sleep` as a container's first process takes no signal.
 
 image_hash() { printf 'sha256:%s\n' "$(sha256sum "$1" | cut -d' ' -f1)"; }
 
@@ -36,7 +39,9 @@ image_base() { # DIR: makes the layer that all images share, once
     for applet in sh httpd sleep wget cat echo env test true false touch rm mkdir ls kill date nc seq dd hostname; do
         ln -s busybox "$work/base/bin/$applet"
     done
-    chmod 755 "$work/base"
+    # shellcheck disable=SC2016 # for the image's shell
+    printf '#!/bin/sh\ntrap "kill \\$!; exit 0" TERM INT QUIT USR1\nsleep "${1:-500}" &\nwait\n' >"$work/base/bin/rest"
+    chmod 755 "$work/base" "$work/base/bin/rest"
     chmod 1777 "$work/base/tmp"
     image_tar "$work/base" "$work/base.tar"
     mv "$work/base.tar" "$1/images/base.tar"
@@ -70,15 +75,17 @@ image_architecture() {
 }
 
 # The image's configuration, as the engine writes it.
-image_config() { # CREATED ARCHITECTURE CMD HEALTH INTERVAL RETRIES START SIGNAL LISTS DIFF_IDS...
+image_config() { # WHOLE CREATED ARCHITECTURE CMD HEALTH INTERVAL RETRIES START SIGNAL LISTS DIFF_IDS...
+    local whole=$1
+    shift
     # shellcheck disable=SC2016 # for jq
-    jq -cn --arg created "$1" --arg architecture "$2" --arg cmd "$3" --arg health "$4" --argjson interval "$5" \
+    jq -cn --argjson whole "$whole" --arg created "$1" --arg architecture "$2" --arg cmd "$3" --arg health "$4" --argjson interval "$5" \
         --argjson retries "$6" --argjson start "$7" --arg signal "$8" --argjson lists "$9" --args '
         def pairs: map(capture("^(?<key>[^=]*)=(?<value>.*)$")) | from_entries;
         {created: $created, architecture: $architecture, os: "linux",
          rootfs: {type: "layers", diff_ids: $ARGS.positional},
          history: [{created: $created, created_by: "busybox"}, {created: $created, created_by: "text"}],
-         config: ({Env: (["PATH=/bin"] + $lists.env), Cmd: ["sh", "-c", $cmd], WorkingDir: "/", ExposedPorts: {"80/tcp": {}},
+         config: ($whole // {Env: (["PATH=/bin"] + $lists.env), Cmd: ["sh", "-c", $cmd], WorkingDir: "/", ExposedPorts: {"80/tcp": {}},
              Labels: ($lists.label | pairs)}
            + (if $lists.volume == [] then {} else {Volumes: ($lists.volume | map({(.): {}}) | add)} end)
            + (if $signal == "" then {} else {StopSignal: $signal} end)
@@ -91,7 +98,7 @@ image_push() {
     local dir=$1 name=$2
     shift 2
     local repository=${name%:*} tag=${name##*:}
-    local text=$tag cmd="" health=none interval=1 retries=2 start=0 signal="" created="" login=""
+    local text=$tag cmd="" health=none interval=1 retries=2 start=0 signal="" created="" login="" whole=null file=""
     local lists='{"env": [], "label": [], "volume": []}'
     while [ "$#" -gt 0 ]; do
         [ "$#" -ge 2 ] || { engines_say "image_push: \`$1\` needs a value"; return 1; }
@@ -107,6 +114,8 @@ image_push() {
             --health-start) start=$2 ;;
             --stop-signal) signal=$2 ;;
             --created) created=$2 ;;
+            --config) whole=$2 ;;
+            --file) file=$2 ;;
             --login) login=$2 ;;
             *) engines_say "image_push: unknown option \`$1\`"; return 1 ;;
         esac
@@ -123,8 +132,9 @@ image_push() {
     url="http://$(registry_address "$dir")/v2/$repository"
     mkdir -p "$work/text/www"
     printf '%s\n' "$text" >"$work/text/www/index.html"
+    [ -z "$file" ] || cp "$file" "$work/text/"
     image_tar "$work/text" "$work/text.tar"
-    image_config "$created" "$(image_architecture)" "$cmd" "$health" "$interval" "$retries" "$start" "$signal" "$lists" \
+    image_config "$whole" "$created" "$(image_architecture)" "$cmd" "$health" "$interval" "$retries" "$start" "$signal" "$lists" \
         "$(image_hash "$dir/images/base.tar")" "$(image_hash "$work/text.tar")" >"$work/config.json" || return 1
     image_manifest "$dir/images/base.tar.gz" "$work" >"$work/manifest.json" || return 1
     image_blob "$url" "$login" "$dir/images/base.tar.gz" || return 1
