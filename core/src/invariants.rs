@@ -2,8 +2,9 @@
 //!
 //! [`check`] reads what was stored, and what the fleet looked like to the coordinator at the time ([`Seen`]), and says where a
 //! rule was broken. It shares no code with the planner: a mistake there must not hide itself here. Simulations and
-//! end-to-end tests hand it their logs.
+//! end-to-end tests hand it their logs. [`check_engines`] does the same with what the engines say.
 
+mod engines;
 mod ledger;
 
 use std::collections::BTreeSet;
@@ -18,6 +19,7 @@ use crate::release::TestResult;
 use crate::rollout::{Overrides, PlannedStep, RolloutState};
 use crate::spec::{AppSpec, FailureAction};
 use crate::step::{Purpose, StepPhase, StepReport};
+pub use engines::{Act, Found, Happened, History, Outage, check_engines};
 use ledger::{Ledger, RolloutEntry, StepEntry};
 
 /// An instance by app, node and container name.
@@ -43,7 +45,7 @@ pub struct Seen {
 pub struct Violation {
     /// Which one, as the design numbers them.
     pub rule: &'static str,
-    /// Position of the event in the log.
+    /// Position of the event in the log, or in the history of the engines.
     pub position: usize,
     /// What happened.
     pub what: String,
