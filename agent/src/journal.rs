@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use nightshift_core::ids::{Epoch, Generation, RolloutId};
+use nightshift_core::fence::Fence;
+pub use nightshift_core::fence::Stale;
+use nightshift_core::ids::Epoch;
 use nightshift_core::replace::Record;
 use nightshift_core::step::{StepKey, StepOrder};
 use serde::{Deserialize, Serialize};
@@ -19,33 +21,10 @@ pub use crate::storage::Error;
 
 /// Most steps kept. They leave when the coordinator has acknowledged them; so many mean that it never does.
 pub const STEP_LIMIT: usize = 1_000;
-/// Most rollouts whose generation is remembered: their ids sort by birth, the oldest leave first.
-const ROLLOUT_LIMIT: usize = 1_000;
 /// Directory of the steps' files.
 const STEPS: &str = "steps";
 /// File of the fence.
 const FENCE: &str = "fence.json";
-
-/// Why an order is too old to act on.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Stale {
-    /// Its coordinator was replaced.
-    #[error("its epoch {found} is older than {seen}, which was seen here: another coordinator has taken over")]
-    Epoch {
-        /// The order's.
-        found: Epoch,
-        /// The largest seen.
-        seen: Epoch,
-    },
-    /// Its rollout has changed direction since.
-    #[error("its generation {found} is older than {seen}, which was seen here: the rollout has changed direction")]
-    Generation {
-        /// The order's.
-        found: Generation,
-        /// The largest seen of its rollout.
-        seen: Generation,
-    },
-}
 
 /// A file that could not be read and was set aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,13 +33,6 @@ pub struct SetAside {
     pub path: PathBuf,
     /// What is wrong with it.
     pub reason: String,
-}
-
-#[derive(Debug, Default, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Fence {
-    epoch: Epoch,
-    generations: BTreeMap<RolloutId, Generation>,
 }
 
 #[derive(Debug, Default)]
@@ -122,7 +94,7 @@ impl Journal {
     /// The largest epoch seen.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
-        self.lock().fence.epoch
+        self.lock().fence.epoch()
     }
 
     /// Whether an order is too old.
@@ -130,15 +102,7 @@ impl Journal {
     /// # Errors
     /// A larger epoch, or a larger generation of its rollout, was seen before.
     pub fn check_fence(&self, epoch: Epoch, key: Option<&StepKey>) -> Result<(), Stale> {
-        let fence = &self.lock().fence;
-        if epoch < fence.epoch {
-            return Err(Stale::Epoch { found: epoch, seen: fence.epoch });
-        }
-        let Some(key) = key else { return Ok(()) };
-        match fence.generations.get(&key.rollout) {
-            Some(&seen) if key.generation < seen => Err(Stale::Generation { found: key.generation, seen }),
-            Some(_) | None => Ok(()),
-        }
+        self.lock().fence.check(epoch, key)
     }
 
     /// Remembers an order's epoch and generation, stored before it returns.
@@ -186,23 +150,6 @@ impl Journal {
     }
 }
 
-impl Fence {
-    /// Takes over what is larger, and says whether anything was.
-    fn raise(&mut self, order: &StepOrder) -> bool {
-        let epoch_grows = order.epoch > self.epoch;
-        self.epoch = self.epoch.max(order.epoch);
-        let known = self.generations.get(&order.key.rollout).copied();
-        let generation_grows = known.is_none_or(|known| order.key.generation > known);
-        if generation_grows {
-            self.generations.insert(order.key.rollout.clone(), order.key.generation);
-            while self.generations.len() > ROLLOUT_LIMIT {
-                self.generations.pop_first();
-            }
-        }
-        epoch_grows || generation_grows
-    }
-}
-
 fn file_of(key: &StepKey) -> String {
     format!("{STEPS}/{}.{}.{}.json", key.rollout, key.step, key.generation)
 }
@@ -236,7 +183,7 @@ mod tests {
     use std::path::Path;
     use std::time::Duration;
 
-    use nightshift_core::ids::{ContainerId, StepIndex};
+    use nightshift_core::ids::{ContainerId, Generation, StepIndex};
     use nightshift_core::spec::{HealthCheck, UpdateOrder};
     use nightshift_core::step::{Purpose, StepPhase};
 

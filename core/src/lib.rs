@@ -10,6 +10,7 @@ pub mod control;
 pub mod docker_config;
 pub mod duration;
 pub mod event;
+pub mod fence;
 pub mod fleet;
 pub mod ids;
 pub mod image;
