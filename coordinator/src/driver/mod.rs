@@ -215,7 +215,23 @@ impl Driver {
             }
         }
         self.publish();
+        self.watch(&events);
         Ok(())
+    }
+
+    /// Tells agents what to look for, where these events may have changed it: the apps, or a node's labels. Not all of them at
+    /// every report of a step: there are thousands. (A node that connects is told by itself.)
+    fn watch(&mut self, events: &[Recorded]) {
+        let of_apps = |event: &Event| matches!(event, Event::AppApplied { .. } | Event::AppRemoved { .. });
+        if events.iter().any(|recorded| of_apps(&recorded.event)) {
+            self.sessions.watch(self.control.catalog());
+            return;
+        }
+        for recorded in events {
+            if let Event::NodeLabelled { node, .. } = &recorded.event {
+                self.sessions.watch_on(node, self.control.catalog());
+            }
+        }
     }
 
     /// Tells everybody who follows that there is something new.
@@ -228,7 +244,6 @@ impl Driver {
             *known = images;
             new
         });
-        self.sessions.watch(self.control.catalog());
         self.changes.send_modify(|count| *count += 1);
     }
 

@@ -43,16 +43,21 @@ impl Sessions {
     pub(super) fn watch(&mut self, catalog: &Catalog) {
         let nodes: Vec<_> = self.open.keys().cloned().collect();
         for node in nodes {
-            let Some(labels) = catalog.node(&node).map(|known| &known.labels) else { continue };
-            let apps = watched(catalog, labels);
-            let Some(session) = self.open.get_mut(&node) else { continue };
-            if session.watched.as_ref() != Some(&apps) {
-                self.watch_revision += 1;
-                let message = pb::Watch::of(&apps, self.watch_revision);
-                session.watched = Some(apps);
-                session.revision = self.watch_revision;
-                self.send(&node, Body::Watch(message));
-            }
+            self.watch_on(&node, catalog);
+        }
+    }
+
+    /// The same for one agent.
+    pub(super) fn watch_on(&mut self, node: &NodeName, catalog: &Catalog) {
+        let Some(labels) = catalog.node(node).map(|known| &known.labels) else { return };
+        let Some(session) = self.open.get_mut(node) else { return };
+        let apps = watched(catalog, labels);
+        if session.watched.as_ref() != Some(&apps) {
+            self.watch_revision += 1;
+            let message = pb::Watch::of(&apps, self.watch_revision);
+            session.watched = Some(apps);
+            session.revision = self.watch_revision;
+            self.send(node, Body::Watch(message));
         }
     }
 
@@ -124,6 +129,7 @@ impl Driver {
                 let ended: Vec<_> =
                     steps.iter().filter(|step| step.phase.is_end()).map(|step| step.key.clone()).collect();
                 self.sessions.acknowledge(&node, 0, &ended);
+                self.sessions.watch_on(&node, self.control.catalog());
                 self.publish();
             }
             NodeSaid::Gone { session } => {
