@@ -184,7 +184,7 @@ mod tests {
     use std::time::Duration;
 
     use nightshift_core::ids::{ContainerId, Generation, StepIndex};
-    use nightshift_core::spec::{HealthCheck, UpdateOrder};
+    use nightshift_core::spec::{HealthCheck, Hooks, UpdateOrder};
     use nightshift_core::step::{Purpose, StepPhase};
 
     use super::*;
@@ -197,6 +197,7 @@ mod tests {
             key,
             epoch: Epoch(epoch),
             purpose: Purpose::Update,
+            node: "node1".parse().expect("well formed"),
             app: "web".parse().unwrap(),
             container: "web".into(),
             container_id: ContainerId("old".into()),
@@ -204,6 +205,7 @@ mod tests {
             digest: format!("sha256:{}", "ab".repeat(32)).parse().unwrap(),
             order: UpdateOrder::StopFirst,
             health: HealthCheck::Auto,
+            hooks: Hooks::default(),
             healthy_deadline: Duration::from_secs(60),
             monitor: Duration::from_secs(30),
             keep_images: 2,

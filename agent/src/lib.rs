@@ -6,6 +6,7 @@ pub mod credentials;
 pub mod dial;
 pub mod engine;
 pub mod files;
+pub mod hooks;
 pub mod identity;
 pub mod inventory;
 pub mod journal;

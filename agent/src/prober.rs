@@ -55,7 +55,7 @@ pub async fn probe(engine: &dyn Engine, container: &ContainerId, check: &HealthC
 }
 
 async fn exec(engine: &dyn Engine, container: &ContainerId, command: &[String]) -> Result<(), String> {
-    let outcome = engine.exec(container, command, PROBE).await.map_err(|error| error.to_string())?;
+    let outcome = engine.exec(container, command, &[], PROBE).await.map_err(|error| error.to_string())?;
     if outcome.exit_code == 0 {
         return Ok(());
     }

@@ -95,7 +95,7 @@ async fn call_everything(url: &str) {
     engine.remove(&container).await.expect("a container less");
     engine.discard(&container).await.expect("another one less");
     engine.logs_tail(&container, 10, 1000).await.expect("a log");
-    engine.exec(&container, &["true".to_owned()], Duration::from_secs(10)).await.expect("a command");
+    engine.exec(&container, &["true".to_owned()], &[], Duration::from_secs(10)).await.expect("a command");
     let events = engine.events(None).await.expect("events");
     // The request is sent when the stream is read; it ends at once here.
     futures::StreamExt::count(events).await;

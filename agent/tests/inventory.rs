@@ -100,6 +100,8 @@ async fn an_instance_is_described_in_full() {
         health: Health::None,
         refusal: None,
         image_created: Some(time()),
+        after: Vec::new(),
+        start_first_obstacles: Vec::new(),
     };
     assert_eq!(found, [expect]);
 }

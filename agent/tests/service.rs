@@ -16,7 +16,7 @@ use nightshift_agent::service::{EngineSource, Error, Options, TokenSource, run};
 use nightshift_core::ids::{ContainerId, Epoch, Generation, StepIndex};
 use nightshift_core::image::{Digest, ImageRef};
 use nightshift_core::instance::{ImageReport, ImageState, Prepull, WatchedApp};
-use nightshift_core::spec::{APP_LABEL, HealthCheck, InstanceSelector, UpdateOrder};
+use nightshift_core::spec::{APP_LABEL, HealthCheck, Hooks, InstanceSelector, UpdateOrder};
 use nightshift_core::step::{Purpose, StepKey, StepOrder, StepPhase, StepReport};
 use nightshift_proto::pb;
 use pb::agent_message::Body as Ours;
@@ -70,6 +70,7 @@ impl Fleet {
             key: StepKey { rollout: "r1".parse().unwrap(), step: StepIndex(0), generation: Generation(1) },
             epoch: Epoch(epoch),
             purpose: Purpose::Update,
+            node: "node1".parse().expect("well formed"),
             app: "web".parse().unwrap(),
             container: "web".into(),
             container_id: self.container.clone(),
@@ -77,6 +78,7 @@ impl Fleet {
             digest: digest.clone(),
             order: UpdateOrder::StopFirst,
             health: HealthCheck::Auto,
+            hooks: Hooks::default(),
             healthy_deadline: Duration::from_secs(30),
             monitor: Duration::from_millis(100),
             keep_images: 2,
@@ -117,7 +119,7 @@ impl Known {
                     Ours::Inventory(inventory) => self.inventory = Some(inventory),
                     Ours::Image(image) => self.images.push(ImageReport::try_from(image).unwrap().state),
                     Ours::Goodbye(_) => self.goodbye = true,
-                    Ours::Hello(_) | Ours::Heartbeat(_) => {}
+                    Ours::Hello(_) | Ours::Heartbeat(_) | Ours::Surveyed(_) => {}
                 }
             }
         };

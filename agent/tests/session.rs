@@ -16,8 +16,8 @@ use nightshift_agent::session::{Epochs, Facts, Outbox, Session, TlsLine, Work};
 use nightshift_agent::storage::FileStorage;
 use nightshift_agent::surroundings::Surroundings;
 use nightshift_core::ids::{Epoch, Generation, NodeName, StepIndex};
-use nightshift_core::instance::{ImageReport, ImageState, Prepull};
-use nightshift_core::spec::{HealthCheck, UpdateOrder};
+use nightshift_core::instance::{ImageReport, ImageState, InstanceView, Prepull, WatchedApp};
+use nightshift_core::spec::{HealthCheck, Hooks, UpdateOrder};
 use nightshift_core::step::{Purpose, StepKey, StepOrder, StepPhase, StepReport};
 use nightshift_proto::pb;
 use pb::agent_message::Body as Ours;
@@ -35,7 +35,7 @@ const SECRET: &str = "s3cret-word";
 /// What the session asked of the worker.
 #[derive(Debug, PartialEq)]
 enum Asked {
-    Order(StepOrder),
+    Order(Box<StepOrder>),
     Prepull(Prepull),
     Forget(Vec<StepKey>),
 }
@@ -52,11 +52,15 @@ impl Work for Journal {
         self.steps.clone()
     }
     async fn order(&self, order: StepOrder) {
-        self.asked.send(Asked::Order(order)).unwrap();
+        self.asked.send(Asked::Order(Box::new(order))).unwrap();
     }
     async fn prepull(&self, prepull: Prepull) {
         self.asked.send(Asked::Prepull(prepull)).unwrap();
     }
+    async fn survey(&self, app: WatchedApp) -> Result<Vec<InstanceView>, String> {
+        Err(format!("nobody looks for {} here", app.name))
+    }
+
     async fn forget(&self, steps: Vec<StepKey>) {
         self.asked.send(Asked::Forget(steps)).unwrap();
     }
@@ -142,6 +146,7 @@ fn order(epoch: u64) -> StepOrder {
         key: key(0),
         epoch: Epoch(epoch),
         purpose: Purpose::Update,
+        node: "node1".parse().expect("well formed"),
         app: "web".parse().unwrap(),
         container: "web".into(),
         container_id: nightshift_core::ids::ContainerId("0123".into()),
@@ -149,6 +154,7 @@ fn order(epoch: u64) -> StepOrder {
         digest: format!("sha256:{}", "0".repeat(64)).parse().unwrap(),
         order: UpdateOrder::StopFirst,
         health: HealthCheck::Auto,
+        hooks: Hooks::default(),
         healthy_deadline: Duration::from_secs(300),
         monitor: Duration::from_secs(30),
         keep_images: 2,
@@ -184,7 +190,7 @@ async fn hello_tells_the_journal_and_orders_reach_the_worker() {
     let forget = vec![(&key(3)).into()];
     session.say(Theirs::Acknowledge(pb::Acknowledge { sequence: 0, forget })).await;
     assert_eq!(agent.asked().await, Asked::Prepull(prepull));
-    assert_eq!(agent.asked().await, Asked::Order(order(4)));
+    assert_eq!(agent.asked().await, Asked::Order(Box::new(order(4))));
     assert_eq!(agent.asked().await, Asked::Forget(vec![key(3)]));
     agent.stop().await;
 }

@@ -228,6 +228,10 @@ fn said(message: pb::AgentMessage, now: DateTime<Utc>) -> Result<Option<NodeSaid
             let report_of_step = Box::new(StepReport::try_from(step)?);
             Some(NodeSaid::Report { sequence: report.sequence, report: report_of_step })
         }
+        Some(Body::Surveyed(surveyed)) => {
+            let found = convert::required("surveyed.found", surveyed.found)?;
+            Some(NodeSaid::Surveyed { id: surveyed.id, instances: found.into_instances()? })
+        }
         Some(Body::Image(image)) => Some(NodeSaid::Image(ImageReport::try_from(image)?)),
         Some(Body::Heartbeat(heartbeat)) => {
             let said = convert::optional_timestamp("now", heartbeat.now)?;

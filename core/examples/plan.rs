@@ -3,7 +3,6 @@
 //! `scripts/record-inspects` carries the plan out on a real engine with it. By hand it shows what Nightshift would
 //! create for a container: no engine is touched.
 
-use std::collections::BTreeMap;
 use std::io::{Write, stderr, stdin, stdout};
 use std::process::ExitCode;
 
@@ -22,8 +21,6 @@ struct Question {
     api_version: String,
     temporary_name: String,
     labels: Labels,
-    #[serde(default)]
-    resolve: BTreeMap<String, String>,
 }
 
 fn answer() -> Result<Value, Box<dyn std::error::Error>> {
@@ -37,7 +34,6 @@ fn answer() -> Result<Value, Box<dyn std::error::Error>> {
         api_version: question.api_version.parse()?,
         temporary_name: &question.temporary_name,
         labels: &question.labels,
-        resolve: &question.resolve,
     })?;
     let connects: Vec<Value> =
         plan.connects.iter().map(|connect| json!({"network": connect.network, "body": connect.body})).collect();

@@ -89,12 +89,6 @@ impl ContainerView {
     pub fn from_inspect(inspect: &Value) -> Result<Self, Malformed> {
         let text = |pointer: &str| inspect.pointer(pointer).and_then(Value::as_str);
         let required = |pointer: &'static str| text(pointer).filter(|text| !text.is_empty()).ok_or(Malformed(pointer));
-        let labels = match inspect.pointer("/Config/Labels") {
-            Some(Value::Object(map)) => {
-                map.iter().filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
-            }
-            Some(_) | None => Labels::new(),
-        };
         let number = |pointer: &str| inspect.pointer(pointer).and_then(Value::as_i64);
         let flag = |pointer: &str| inspect.pointer(pointer).and_then(Value::as_bool).unwrap_or(false);
         Ok(Self {
@@ -108,12 +102,23 @@ impl ContainerView {
             exit_code: number("/State/ExitCode").unwrap_or(0),
             oom_killed: flag("/State/OOMKilled"),
             error: text("/State/Error").unwrap_or_default().to_owned(),
-            labels,
+            labels: labels(inspect),
             started_at: text("/State/StartedAt").and_then(instant),
             restart_policy: inspect.pointer("/HostConfig/RestartPolicy").cloned().unwrap_or(Value::Null),
             stop_timeout_seconds: number("/Config/StopTimeout").and_then(|seconds| u64::try_from(seconds).ok()),
             auto_remove: flag("/HostConfig/AutoRemove"),
         })
+    }
+}
+
+/// All labels of an inspected container.
+#[must_use]
+pub fn labels(inspect: &Value) -> Labels {
+    match inspect.pointer("/Config/Labels") {
+        Some(Value::Object(map)) => {
+            map.iter().filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+        }
+        Some(_) | None => Labels::new(),
     }
 }
 

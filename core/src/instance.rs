@@ -7,9 +7,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::container::{Health, RunState};
-use crate::ids::{AppName, ContainerId, Epoch};
+use crate::ids::{AppName, ContainerId, Epoch, NodeName};
 use crate::image::{Digest, ImageRef, Repository};
-use crate::spec::InstanceSelector;
+use crate::spec::{AppSpec, InstanceSelector};
 
 /// An app whose instances an agent looks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +20,15 @@ pub struct WatchedApp {
     pub repository: Repository,
     /// Which containers belong to it.
     pub instances: InstanceSelector,
+}
+
+impl WatchedApp {
+    /// What a spec looks for.
+    #[must_use]
+    pub fn of(spec: &AppSpec) -> Self {
+        let repository = spec.image.repository.clone();
+        Self { name: spec.name.clone(), repository, instances: spec.instances.clone() }
+    }
 }
 
 /// A container that belongs to an app, as its agent sees it.
@@ -46,6 +55,19 @@ pub struct InstanceView {
     pub refusal: Option<String>,
     /// When the image was built, from its configuration.
     pub image_created: Option<DateTime<Utc>>,
+    /// Names of other containers of this node that go first, as its labels say.
+    pub after: Vec<String>,
+    /// Why it could not run beside its successor for a moment: fixed host ports, static addresses.
+    pub start_first_obstacles: Vec<String>,
+}
+
+/// What nodes answered to the question which of their containers an app would have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Surveyed {
+    /// The node.
+    pub node: NodeName,
+    /// Its instances, or why its engine did not answer.
+    pub instances: Result<Vec<InstanceView>, String>,
 }
 
 impl InstanceView {

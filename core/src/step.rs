@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{AppName, ContainerId, Epoch, Generation, RolloutId, StepIndex};
+use crate::ids::{AppName, ContainerId, Epoch, Generation, NodeName, RolloutId, StepIndex};
 use crate::image::{Digest, ImageRef};
-use crate::spec::{HealthCheck, UpdateOrder};
+use crate::spec::{HealthCheck, Hooks, UpdateOrder};
 
 /// Identity of a step: an action that carries an older generation than the agent has seen never acts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -48,6 +48,8 @@ pub struct StepOrder {
     pub epoch: Epoch,
     /// Update or rollback.
     pub purpose: Purpose,
+    /// The node that it is for.
+    pub node: NodeName,
     /// The app.
     pub app: AppName,
     /// Name of the container to replace.
@@ -62,6 +64,8 @@ pub struct StepOrder {
     pub order: UpdateOrder,
     /// How the new container is judged.
     pub health: HealthCheck,
+    /// What is called around the replacement.
+    pub hooks: Hooks,
     /// How long it may take to become healthy, from its start.
     #[serde(with = "crate::duration::text")]
     pub healthy_deadline: Duration,
@@ -174,6 +178,10 @@ pub enum FailureKind {
     NotAccepted,
     /// The engine failed in a way that says nothing about the version.
     Engine,
+    /// A hook failed or took too long: never the version's fault.
+    Hook,
+    /// A hook asked to leave the instance alone this time.
+    Skipped,
 }
 
 impl FailureKind {

@@ -6,7 +6,7 @@ use crate::ids::{AppName, ContainerId, NodeName};
 use crate::image::Digest;
 use crate::instance::InstanceView;
 use crate::labels::Selector;
-use crate::spec::{APP_LABEL, AppSpec, Gate, HealthCheck, InstanceSelector, UpdateConfig};
+use crate::spec::{APP_LABEL, AppSpec, Gate, HealthCheck, Hooks, InstanceSelector, UpdateConfig};
 
 /// An instant, some seconds after a fixed one: Tuesday, 2027-01-15 08:00:00 UTC is 0.
 pub(crate) fn at(second: i64) -> DateTime<Utc> {
@@ -30,6 +30,7 @@ pub(crate) fn web() -> AppSpec {
         quiet_hours: None,
         update: UpdateConfig::default(),
         health: HealthCheck::Auto,
+        hooks: Hooks::default(),
         after: Vec::new(),
     }
 }
@@ -58,5 +59,7 @@ pub(crate) fn instance(container: &str, runs: u8) -> InstanceView {
         health: Health::Healthy,
         refusal: None,
         image_created: None,
+        after: Vec::new(),
+        start_first_obstacles: Vec::new(),
     }
 }

@@ -54,7 +54,6 @@ fn plan_for(container: &Value, old_image: &Value, new_image: &Value) -> Plan {
         api_version: ApiVersion { major: 1, minor: 41 },
         temporary_name: "subject-next",
         labels: &labels,
-        resolve: &BTreeMap::new(),
     };
     plan(&input).unwrap_or_else(|refusal| panic!("{}: {refusal}", container["Name"]))
 }

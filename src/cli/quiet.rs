@@ -85,7 +85,7 @@ fn judge_file(file: &Path, now: DateTime<Utc>, limit: u32) -> Result<Quiet, Fail
             .hint("add `[quiet_hours]` to the file, or start rollouts yourself with `--now --reason`")
     };
     let quiet = spec.quiet_hours.as_ref().ok_or_else(none)?;
-    let worst_case = spec.update.worst_case(true);
+    let worst_case = spec.worst_case(true);
     Ok(judge(quiet, now, worst_case, usize::try_from(limit).unwrap_or(usize::MAX)))
 }
 

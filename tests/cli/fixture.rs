@@ -89,6 +89,8 @@ fn instance(node: &str, container: &str, digit: char, connected: bool) -> pb::Ap
             health: pb::ContainerHealth::Healthy.into(),
             refusal: if connected { String::new() } else { "network mode `container:` is not supported".into() },
             image_created: at(0),
+            after: vec![],
+            start_first_obstacles: vec![],
         }),
     }
 }

@@ -201,6 +201,8 @@ impl Agent {
             health,
             refusal: None,
             image_created: None,
+            after: Vec::new(),
+            start_first_obstacles: Vec::new(),
         }
     }
 

@@ -342,11 +342,17 @@ impl Engine for DockerEngine {
         output.map_err(|_| Error::Timeout { call: CALL, after: deadline::READ })?
     }
 
-    async fn exec(&self, container: &ContainerId, command: &[String], deadline: Duration) -> Result<ExecOutcome> {
+    async fn exec(
+        &self,
+        container: &ContainerId,
+        command: &[String],
+        environment: &[String],
+        deadline: Duration,
+    ) -> Result<ExecOutcome> {
         const CALL: &str = "POST /exec/{id}/start";
         let whole = async {
             let target = format!("/containers/{}/exec", container_part(&container.0)?);
-            let body = json!({ "AttachStdout": true, "AttachStderr": true, "Cmd": command });
+            let body = json!({ "AttachStdout": true, "AttachStderr": true, "Cmd": command, "Env": environment });
             let made = self.json(Call::post("POST /containers/{id}/exec", target).body(&body)).await?;
             let id = container_part(made.get("Id").and_then(Value::as_str).unwrap_or(""))?;
             let started = self.streams.start_exec(&id, None::<StartExecOptions>).await;

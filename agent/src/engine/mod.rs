@@ -139,13 +139,20 @@ pub trait Engine: Send + Sync + fmt::Debug {
     /// The last lines of the container's output, at most `limit_bytes` of them (the end is kept).
     async fn logs_tail(&self, container: &ContainerId, lines: u32, limit_bytes: usize) -> Result<String>;
 
-    /// Runs a command in a running container and waits for its end, at most for `deadline`.
+    /// Runs a command in a running container, with more variables (`KEY=value`) than the container's own, and waits for its
+    /// end, at most for `deadline`.
     ///
     /// After the deadline the command still runs: the engine's API cannot end it.
     ///
     /// # Errors
     /// [`Error::Conflict`] when the container does not run, [`Error::Timeout`] when the command did not end in time.
-    async fn exec(&self, container: &ContainerId, command: &[String], deadline: Duration) -> Result<ExecOutcome>;
+    async fn exec(
+        &self,
+        container: &ContainerId,
+        command: &[String],
+        environment: &[String],
+        deadline: Duration,
+    ) -> Result<ExecOutcome>;
 
     /// What happens to containers, from `since` (by the engine's clock, see [`EngineInfo::time`]) or from now on.
     ///

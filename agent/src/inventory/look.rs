@@ -8,7 +8,8 @@ use nightshift_core::container::ContainerView;
 use nightshift_core::image::{Digest, Repository, repository_of};
 use nightshift_core::instance::{InstanceView, WatchedApp};
 use nightshift_core::labels::Labels;
-use nightshift_core::recreate::{self, ApiVersion};
+use nightshift_core::precedence::goes_after;
+use nightshift_core::recreate::{self, ApiVersion, start_first_obstacles};
 use nightshift_core::replace::is_in_replacement;
 use nightshift_core::spec::InstanceSelector;
 use serde_json::Value;
@@ -36,9 +37,10 @@ impl Look {
     /// Every instance of these apps, by app and name.
     pub(super) async fn at(&mut self, apps: &[WatchedApp]) -> Result<Vec<InstanceView>> {
         let mut instances = Vec::new();
-        for summary in self.engine.list().await? {
-            if !is_in_replacement(&summary.name) && apps.iter().any(|app| may_match(app, &summary)) {
-                self.add(apps, &summary, &mut instances).await?;
+        let containers = self.engine.list().await?;
+        for summary in &containers {
+            if !is_in_replacement(&summary.name) && apps.iter().any(|app| may_match(app, summary)) {
+                self.add(apps, summary, &containers, &mut instances).await?;
             }
         }
         instances.sort_by(|a, b| (&a.app, &a.container).cmp(&(&b.app, &b.container)));
@@ -49,6 +51,7 @@ impl Look {
         &mut self,
         apps: &[WatchedApp],
         summary: &ContainerSummary,
+        all: &[ContainerSummary],
         instances: &mut Vec<InstanceView>,
     ) -> Result<()> {
         let inspect = match self.engine.inspect(&summary.id.0).await {
@@ -73,6 +76,12 @@ impl Look {
         }
         let image = self.image(&view.image_id).await?;
         let refusal = refusal(&owners, &inspect, image.as_deref(), &view, self.api_version);
+        let obstacles = start_first_obstacles(&inspect);
+        let others = all.iter().filter(|other| other.id != summary.id);
+        let after: Vec<String> = others
+            .filter(|other| goes_after(&view.labels, &other.name, &other.labels))
+            .map(|other| other.name.clone())
+            .collect();
         for app in owners {
             instances.push(InstanceView {
                 app: app.name.clone(),
@@ -85,6 +94,8 @@ impl Look {
                 health: view.health,
                 refusal: refusal.clone(),
                 image_created: image.as_deref().and_then(created),
+                after: after.clone(),
+                start_first_obstacles: obstacles.clone(),
             });
         }
         Ok(())
@@ -136,7 +147,6 @@ fn refusal(
         api_version,
         temporary_name: &view.name,
         labels: &Labels::new(),
-        resolve: &BTreeMap::new(),
     };
     recreate::plan(&input).err().map(|refusal| refusal.to_string())
 }

@@ -99,6 +99,15 @@ pub fn link() -> (Link, Questions) {
     (Link { question: ask, answer: hear, last_ticket: 0 }, Questions { question, answer })
 }
 
+/// Looks once which containers an app has on this engine.
+///
+/// # Errors
+/// The engine does not answer.
+pub async fn survey(engine: Arc<dyn Engine>, app: WatchedApp) -> Result<Vec<InstanceView>, crate::engine::Error> {
+    let api_version = engine.info().await?.api_version;
+    Look::new(engine, api_version).at(&[app]).await
+}
+
 /// Looks after the inventory of one engine.
 #[derive(Debug)]
 pub struct Inventory {

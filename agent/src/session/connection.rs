@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use futures::StreamExt as _;
 use nightshift_core::ids::Epoch;
-use nightshift_core::instance::Prepull;
+use nightshift_core::instance::{Prepull, WatchedApp};
 use nightshift_core::step::{StepKey, StepOrder};
 use nightshift_proto::{convert, pb};
 use pb::agent_message::Body as Ours;
@@ -32,6 +32,8 @@ const QUEUE: usize = 8;
 const HEARTBEAT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(120));
 /// A heartbeat that is not answered within so many intervals means that nobody is there.
 const SILENT_AFTER_INTERVALS: u32 = 3;
+/// How long a survey may take: a person waits for it, and the stream with it.
+const SURVEY_DEADLINE: Duration = Duration::from_secs(3);
 /// Clocks further apart than this make freshness and certificates unreliable.
 const SKEW_LIMIT: TimeDelta = TimeDelta::seconds(5);
 
@@ -60,7 +62,12 @@ impl Connection {
             Some(Theirs::Welcome(welcome)) => welcome,
             Some(Theirs::Goodbye(goodbye)) => return Err(Lost::Goodbye { server, reason: goodbye.reason }),
             Some(
-                Theirs::Watch(_) | Theirs::Prepull(_) | Theirs::Step(_) | Theirs::Acknowledge(_) | Theirs::Heartbeat(_),
+                Theirs::Watch(_)
+                | Theirs::Prepull(_)
+                | Theirs::Step(_)
+                | Theirs::Acknowledge(_)
+                | Theirs::Heartbeat(_)
+                | Theirs::Survey(_),
             )
             | None => {
                 let reason = "its first message is no Welcome".to_owned();
@@ -170,6 +177,13 @@ impl Connection {
                 message.into_apps().map(|apps| *watch = session.inventory.ask(apps, revision))
             }
             Some(Theirs::Prepull(message)) => self.prepull(session, message).await,
+            Some(Theirs::Survey(message)) => {
+                let id = message.id;
+                match surveyed(session, message).await {
+                    Ok(found) => return self.send(Ours::Surveyed(pb::Surveyed { id, found: Some(found) })).await,
+                    Err(error) => Err(error),
+                }
+            }
             Some(Theirs::Step(message)) => self.order(session, message).await,
             Some(Theirs::Acknowledge(message)) => acknowledge(session, message).await,
             Some(Theirs::Heartbeat(reply)) => self.answered(session, reply),
@@ -276,6 +290,16 @@ async fn hello(session: &Session) -> pb::Hello {
         steps: session.work.steps().await.iter().map(Into::into).collect(),
         epoch: session.epochs.seen().0,
     }
+}
+
+async fn surveyed(session: &Session, message: pb::Survey) -> Result<pb::Inventory, convert::Error> {
+    let app = WatchedApp::try_from(convert::required("app", message.app)?)?;
+    let found = timeout(SURVEY_DEADLINE, session.work.survey(app)).await;
+    let found = found.unwrap_or_else(|_| Err("the engine does not answer".to_owned()));
+    Ok(match found {
+        Ok(instances) => pb::Inventory::of(&instances, 0),
+        Err(error) => pb::Inventory::of_silence(&error, 0),
+    })
 }
 
 async fn acknowledge(session: &Session, message: pb::Acknowledge) -> Result<(), convert::Error> {

@@ -205,7 +205,9 @@ mod tests {
             match *body {
                 Body::Report(report) => numbers.push(report.sequence),
                 Body::Image(report) => images.push(ImageReport::try_from(report).unwrap().state),
-                Body::Hello(_) | Body::Inventory(_) | Body::Heartbeat(_) | Body::Goodbye(_) => unreachable!(),
+                Body::Hello(_) | Body::Inventory(_) | Body::Heartbeat(_) | Body::Goodbye(_) | Body::Surveyed(_) => {
+                    unreachable!()
+                }
             }
         }
         (numbers, images)

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use async_trait::async_trait;
-use nightshift_core::instance::Prepull;
+use nightshift_core::instance::{InstanceView, Prepull, WatchedApp};
 use nightshift_core::labels::Labels;
 use nightshift_core::step::{StepKey, StepOrder, StepReport};
 
@@ -19,6 +19,12 @@ pub trait Work: Send + Sync + fmt::Debug {
 
     /// Fetches an image ahead of its window.
     async fn prepull(&self, prepull: Prepull);
+
+    /// Looks once which containers an app would have here.
+    ///
+    /// # Errors
+    /// The engine does not answer, in words for people.
+    async fn survey(&self, app: WatchedApp) -> Result<Vec<InstanceView>, String>;
 
     /// These ended steps are stored over there: the journal may drop them.
     async fn forget(&self, steps: Vec<StepKey>);

@@ -7,15 +7,17 @@ use nightshift_core::ids::{AppName, ContainerId};
 use nightshift_core::image::Repository;
 use nightshift_core::instance::ImageState;
 use nightshift_core::replace::images::{HeldImage, surplus};
-use nightshift_core::replace::{Action, Inspects, KEEP_REPOSITORY, Record, blueprint};
-use nightshift_core::step::LOG_LIMIT_BYTES;
+use nightshift_core::replace::{
+    Action, Dependent, Inspects, KEEP_REPOSITORY, Place, Record, blueprint, dependents, is_in_replacement,
+};
+use nightshift_core::step::{Failure, FailureKind, LOG_LIMIT_BYTES};
 use serde_json::{Value, json};
 use tracing::{debug, info};
 
 use super::observe::found;
 use super::{Shared, calls};
 use crate::engine::{self, Engine, PullFailure};
-use crate::prober;
+use crate::{hooks, prober};
 
 /// Lines of the failed container's log that are asked for: the byte limit is what counts, this bounds the engine's work.
 const LOG_LINES: u32 = 200;
@@ -55,7 +57,7 @@ impl Trouble {
 pub(super) async fn perform(shared: &Arc<Shared>, record: &mut Record, action: &Action) -> Result<(), Trouble> {
     let engine = &*shared.engine;
     match action {
-        Action::TryCalls => calls::try_out(engine, &record.order.health).await?,
+        Action::TryCalls => calls::try_out(engine, &record.order).await?,
         Action::Pull { .. } => {
             let order = &record.order;
             pull(shared, &order.app, &order.image.repository, &order.digest).await?;
@@ -65,7 +67,7 @@ pub(super) async fn perform(shared: &Arc<Shared>, record: &mut Record, action: &
         Action::Plan => plan(engine, record).await?,
         Action::Create { name, body } => {
             let id = engine.create(name, body).await?;
-            record.created(id);
+            record.created(name, id);
         }
         Action::Connect { network, body } => engine.connect_network(network, body).await?,
         Action::ParkRestartPolicy { old: id } | Action::ParkNewPolicy { new: id } => {
@@ -79,6 +81,11 @@ pub(super) async fn perform(shared: &Arc<Shared>, record: &mut Record, action: &
         Action::StopOld { old: id, grace } | Action::StopNew { new: id, grace } => engine.stop(id, *grace).await?,
         Action::Start { new: id } | Action::StartOld { old: id } => engine.start(id).await?,
         Action::Probe { new, check } => record.probed(prober::probe(engine, new, check).await),
+        Action::Hook { point, container, hook } => {
+            let outcome = hooks::call(engine, &record.order, *point, container, hook).await?;
+            info!(step = %record.order.key, hook = %point, ?outcome, "hook called");
+            record.hooked(action, outcome);
+        }
         Action::RemoveOld { old } => engine.remove(old).await?,
         Action::RemoveNew { new } => engine.discard(new).await?,
         Action::TagFollowed { image_id, repository, tag } => {
@@ -109,20 +116,41 @@ pub(super) async fn pull(
 }
 
 async fn plan(engine: &dyn Engine, record: &mut Record) -> Result<(), Trouble> {
-    let (Some(old), Some(image_id)) = (&record.old, &record.image_id) else { return Ok(()) };
+    let (Some(old), Some(image_id)) = (&record.instance.old, &record.image_id) else { return Ok(()) };
     let old_id = &record.order.container_id;
     let container = engine.inspect(&old_id.0).await?;
     let old_image = engine.inspect_image(&old.image_id).await?;
     let new_image = engine.inspect_image(image_id).await?;
     let mut others: Vec<Value> = Vec::new();
-    for other in engine.list().await?.iter().filter(|other| other.id != *old_id) {
+    for other in engine.list().await?.iter().filter(|other| other.id != *old_id && !is_in_replacement(&other.name)) {
         // One that has vanished meanwhile depends on nothing.
         others.extend(found(engine.inspect(&other.id.0).await)?);
     }
-    let api_version = engine.info().await?.api_version;
-    let inspects =
-        Inspects { container: &container, old_image: &old_image, new_image: &new_image, others: &others, api_version };
-    let result = blueprint(record, &inspects);
+    let place = Place { id: old_id.clone(), name: record.order.container.clone() };
+    let unit: Vec<&Value> = match dependents(&place, &others) {
+        Ok(places) => places.into_iter().filter_map(|at| others.get(at)).collect(),
+        Err(reason) => {
+            record.planned(Err(Failure { kind: FailureKind::Precondition, reason, log: String::new() }));
+            return Ok(());
+        }
+    };
+    let mut images: Vec<Value> = Vec::new();
+    for container in &unit {
+        let id = container.get("Image").and_then(Value::as_str).unwrap_or_default();
+        images.push(engine.inspect_image(id).await?);
+    }
+    let dependents: Vec<Dependent<'_>> =
+        unit.iter().zip(&images).map(|(container, image)| Dependent { container, image }).collect();
+    let result = blueprint(
+        record,
+        &Inspects {
+            container: &container,
+            old_image: &old_image,
+            new_image: &new_image,
+            dependents: &dependents,
+            api_version: engine.info().await?.api_version,
+        },
+    );
     record.planned(result);
     Ok(())
 }

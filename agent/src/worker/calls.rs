@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use nightshift_core::ids::ContainerId;
-use nightshift_core::spec::HealthCheck;
+use nightshift_core::spec::{HealthCheck, HookCall, HookPoint};
+use nightshift_core::step::StepOrder;
 use serde_json::json;
 
 use crate::engine::{Engine, Error, Result, deadline};
@@ -22,7 +23,7 @@ const NO_NAME: &str = "nightshift-tries-a-rename";
 ///
 /// # Errors
 /// The first call that was not answered with "no such container", with the answer.
-pub(super) async fn try_out(engine: &dyn Engine, health: &HealthCheck) -> Result<()> {
+pub(super) async fn try_out(engine: &dyn Engine, order: &StepOrder) -> Result<()> {
     let nobody = ContainerId(NOBODY.to_owned());
     let policy = json!({"Name": "no", "MaximumRetryCount": 0});
     must_not_find("POST /containers/{id}/update", engine.set_restart_policy(&nobody, &policy).await)?;
@@ -31,12 +32,19 @@ pub(super) async fn try_out(engine: &dyn Engine, health: &HealthCheck) -> Result
     must_not_find("POST /containers/{id}/start", engine.start(&nobody).await)?;
     must_not_find("DELETE /containers/{id}", engine.remove(&nobody).await)?;
     must_not_find("DELETE /containers/{id}", engine.discard(&nobody).await)?;
-    match health {
-        HealthCheck::Exec { command } => {
-            must_not_find("POST /containers/{id}/exec", engine.exec(&nobody, command, deadline::READ).await.map(drop))
-        }
-        HealthCheck::Auto | HealthCheck::Docker | HealthCheck::Http { .. } | HealthCheck::Tcp { .. } => Ok(()),
+    if !runs_commands(order) {
+        return Ok(());
     }
+    let command = ["true".to_owned()];
+    let answer = engine.exec(&nobody, &command, &[], deadline::READ).await;
+    must_not_find("POST /containers/{id}/exec", answer.map(drop))
+}
+
+/// Whether the step will run a command inside a container.
+fn runs_commands(order: &StepOrder) -> bool {
+    let hooks = HookPoint::ALL.into_iter().filter_map(|point| order.hooks.at(point));
+    matches!(order.health, HealthCheck::Exec { .. })
+        || hooks.into_iter().any(|hook| matches!(hook.call, HookCall::Exec { .. }))
 }
 
 /// The engine's own "not found" names what was looked for; a proxy that hides a call behind a 404 does not.

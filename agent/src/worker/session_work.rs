@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use nightshift_core::instance::Prepull;
+use nightshift_core::instance::{InstanceView, Prepull, WatchedApp};
 use nightshift_core::step::{StepKey, StepOrder, StepReport};
 use tokio::sync::mpsc;
 
 use super::{WorkerHandle, WorkerReport};
+use crate::inventory;
 use crate::session::{Outbox, Work};
 
 #[async_trait]
@@ -23,6 +24,10 @@ impl Work for WorkerHandle {
 
     async fn prepull(&self, prepull: Prepull) {
         Self::prepull(self, prepull);
+    }
+
+    async fn survey(&self, app: WatchedApp) -> Result<Vec<InstanceView>, String> {
+        inventory::survey(self.shared.engine.clone(), app).await.map_err(|error| error.to_string())
     }
 
     async fn forget(&self, steps: Vec<StepKey>) {

@@ -81,7 +81,7 @@ pub(crate) async fn what_does_not_exist_is_not_found(fixture: &dyn Fixture) {
         engine.discard(&nobody).await,
         engine.set_restart_policy(&nobody, &json!({"Name": "no"})).await,
         engine.logs_tail(&nobody, 5, 100).await.map(drop),
-        engine.exec(&nobody, &command, GRACE).await.map(drop),
+        engine.exec(&nobody, &command, &[], GRACE).await.map(drop),
         engine.inspect_image("no-such-image:v0").await.map(drop),
         engine.tag("no-such-image:v0", "other", "v0").await,
         engine.remove_image("no-such-image:v0").await,
@@ -184,10 +184,10 @@ pub(crate) async fn a_paused_container_takes_no_start_and_no_command(fixture: &d
     let engine = fixture.engine();
     let (_, id) = created(fixture, Kind::Web, json!({})).await;
     let command = ["true".to_owned()];
-    let not_running = [engine.exec(&id, &command, GRACE).await.map(drop), engine.pause(&id).await];
+    let not_running = [engine.exec(&id, &command, &[], GRACE).await.map(drop), engine.pause(&id).await];
     engine.start(&id).await.expect("it starts");
     engine.pause(&id).await.expect("it runs");
-    let paused = [engine.exec(&id, &command, GRACE).await.map(drop), engine.start(&id).await];
+    let paused = [engine.exec(&id, &command, &[], GRACE).await.map(drop), engine.start(&id).await];
     for result in not_running.into_iter().chain(paused) {
         assert!(matches!(result, Err(Error::Conflict { .. })), "{result:?}");
     }
@@ -229,9 +229,9 @@ pub(crate) async fn a_command_tells_its_exit_code_and_output(fixture: &dyn Fixtu
     let (_, id) = created(fixture, Kind::Web, json!({})).await;
     engine.start(&id).await.expect("it starts");
     let command = ["sh", "-c", "echo hello; exit 3"].map(str::to_owned);
-    let outcome = engine.exec(&id, &command, GRACE).await.expect("it runs");
+    let outcome = engine.exec(&id, &command, &[], GRACE).await.expect("it runs");
     assert_eq!((outcome.exit_code, outcome.output.as_str()), (3, "hello\n"));
-    let outcome = engine.exec(&id, &["no-such-program".to_owned()], GRACE).await.expect("that is an outcome, too");
+    let outcome = engine.exec(&id, &["no-such-program".to_owned()], &[], GRACE).await.expect("that is an outcome, too");
     assert!(matches!(outcome.exit_code, 126 | 127), "{outcome:?}");
     assert!(outcome.output.contains("executable file not found"), "{outcome:?}");
 }
@@ -241,7 +241,7 @@ pub(crate) async fn a_command_that_does_not_end_is_given_up(fixture: &dyn Fixtur
     let (_, id) = created(fixture, Kind::Web, json!({})).await;
     engine.start(&id).await.expect("it starts");
     let after = Duration::from_secs(1);
-    let error = engine.exec(&id, &["sleep", "60"].map(str::to_owned), after).await.expect_err("it sleeps");
+    let error = engine.exec(&id, &["sleep", "60"].map(str::to_owned), &[], after).await.expect_err("it sleeps");
     assert!(matches!(error, Error::Timeout { after: told, .. } if told == after), "{error:?}");
     assert!(error.may_have_been_done());
 }

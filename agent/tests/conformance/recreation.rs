@@ -1,7 +1,5 @@
 //! A replacement as the agent does it, call by call, with the domain's own plan.
 
-use std::collections::BTreeMap;
-
 use nightshift_agent::engine::EventKind;
 use nightshift_core::container::{Health, RunState};
 use nightshift_core::ids::ContainerId;
@@ -37,7 +35,6 @@ async fn plan(fixture: &dyn Fixture, old: &ContainerId, image: &Image, temporary
         api_version: engine.info().await.expect("the engine is up").api_version,
         temporary_name,
         labels: &Labels::new(),
-        resolve: &BTreeMap::new(),
     };
     recreate::plan(&input).expect("nothing unusual")
 }

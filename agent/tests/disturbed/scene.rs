@@ -8,7 +8,7 @@ use std::time::Duration;
 use nightshift_agent::engine::Engine;
 use nightshift_core::ids::{AppName, ContainerId, Epoch, Generation, StepIndex};
 use nightshift_core::replace::{KEEP_REPOSITORY, is_in_replacement, keep_tag};
-use nightshift_core::spec::{HealthCheck, UpdateOrder};
+use nightshift_core::spec::{HealthCheck, Hooks, UpdateOrder};
 use nightshift_core::step::{Purpose, StepKey, StepOrder, StepPhase, StepReport};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -70,6 +70,7 @@ fn order(name: &str, old: &ContainerId, image: &Pushed, order: UpdateOrder) -> S
         key: StepKey { rollout: "r-0001".parse().expect("well formed"), step: StepIndex(0), generation: Generation(1) },
         epoch: Epoch(1),
         purpose: Purpose::Update,
+        node: "node1".parse().expect("well formed"),
         app: name.parse().expect("well formed"),
         container: name.to_owned(),
         container_id: old.clone(),
@@ -77,6 +78,7 @@ fn order(name: &str, old: &ContainerId, image: &Pushed, order: UpdateOrder) -> S
         digest: image.digest.clone(),
         order,
         health: HealthCheck::Auto,
+        hooks: Hooks::default(),
         healthy_deadline: 30 * SECOND,
         monitor: SECOND,
         keep_images: 2,

@@ -182,8 +182,14 @@ impl Engine for Interrupted {
         self.change(self.inner.logs_tail(container, lines, limit_bytes)).await
     }
 
-    async fn exec(&self, container: &ContainerId, command: &[String], deadline: Duration) -> Result<ExecOutcome> {
-        self.change(self.inner.exec(container, command, deadline)).await
+    async fn exec(
+        &self,
+        container: &ContainerId,
+        command: &[String],
+        environment: &[String],
+        deadline: Duration,
+    ) -> Result<ExecOutcome> {
+        self.change(self.inner.exec(container, command, environment, deadline)).await
     }
 
     async fn events(&self, since: Option<DateTime<Utc>>) -> Result<EventStream> {

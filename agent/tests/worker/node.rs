@@ -12,7 +12,7 @@ use nightshift_agent::worker::{Anonymous, Worker, WorkerHandle, WorkerReport};
 use nightshift_core::container::Health;
 use nightshift_core::ids::{ContainerId, Epoch, Generation, StepIndex};
 use nightshift_core::instance::{ImageReport, ImageState};
-use nightshift_core::spec::{HealthCheck, UpdateOrder};
+use nightshift_core::spec::{HealthCheck, Hooks, UpdateOrder};
 use nightshift_core::step::{Purpose, StepKey, StepOrder, StepReport};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -98,6 +98,7 @@ pub(crate) fn order(step: u32, name: &str, id: &ContainerId, image: &Image) -> S
         key,
         epoch: Epoch(1),
         purpose: Purpose::Update,
+        node: "node1".parse().expect("well formed"),
         app: "web".parse().expect("well formed"),
         container: name.to_owned(),
         container_id: id.clone(),
@@ -105,6 +106,7 @@ pub(crate) fn order(step: u32, name: &str, id: &ContainerId, image: &Image) -> S
         digest: image.digest.clone(),
         order: UpdateOrder::StopFirst,
         health: HealthCheck::Auto,
+        hooks: Hooks::default(),
         healthy_deadline: Duration::from_secs(20),
         monitor: Duration::from_secs(2),
         keep_images: 2,

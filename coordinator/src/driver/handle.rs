@@ -9,8 +9,8 @@ use nightshift_core::event::{Actor, Recorded};
 use nightshift_core::fleet::{Fleet, NodeFacts};
 use nightshift_core::ids::{AppName, NodeName, RolloutId};
 use nightshift_core::image::ImageRef;
-use nightshift_core::instance::{ImageReport, InstanceView};
-use nightshift_core::labels::Labels;
+use nightshift_core::instance::{ImageReport, InstanceView, Surveyed, WatchedApp};
+use nightshift_core::labels::{Labels, Selector};
 use nightshift_core::rollout::Rejection;
 use nightshift_core::step::StepReport;
 use nightshift_proto::pb;
@@ -66,6 +66,7 @@ pub(super) enum Message {
     Question(Question),
     Registry { image: ImageRef, failure: Option<RegistryFailure> },
     Node { node: NodeName, said: NodeSaid },
+    Survey { app: WatchedApp, nodes: Selector, answers: mpsc::UnboundedSender<Surveyed> },
 }
 
 /// What a node's session passes on.
@@ -109,6 +110,13 @@ pub enum NodeSaid {
     },
     /// How far an image is.
     Image(ImageReport),
+    /// The answer to a survey.
+    Surveyed {
+        /// Which survey.
+        id: u64,
+        /// What was found, or the engine's error.
+        instances: Result<Vec<InstanceView>, String>,
+    },
 }
 
 /// A cheap way to the driver.
@@ -181,6 +189,25 @@ impl Handle {
     /// The coordinator is ending.
     pub async fn registry(&self, image: ImageRef, failure: Option<RegistryFailure>) -> Result<(), Refusal> {
         self.send(Message::Registry { image, failure }).await
+    }
+
+    /// Asks the agents which of their containers an app would have. Who does not answer within `deadline` is left out.
+    ///
+    /// # Errors
+    /// The coordinator is ending.
+    pub async fn survey(&self, app: WatchedApp, nodes: Selector, deadline: Duration) -> Result<Vec<Surveyed>, Refusal> {
+        let (answers, mut answered) = mpsc::unbounded_channel();
+        self.send(Message::Survey { app, nodes, answers }).await?;
+        let mut found = Vec::new();
+        let collect = async {
+            while let Some(answer) = answered.recv().await {
+                found.push(answer);
+            }
+        };
+        // Late answers change nothing: each step looks for itself before it touches anything.
+        drop(tokio::time::timeout(deadline, collect).await);
+        found.sort_by(|a, b| a.node.cmp(&b.node));
+        Ok(found)
     }
 
     /// Changes whenever there is something new to see.

@@ -8,6 +8,7 @@
 mod handle;
 mod log;
 mod nodes;
+mod survey;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ pub use handle::{Handle, NodeSaid, Refusal, RegistryFailure, View};
 use handle::{Message, Question};
 use log::Log;
 use nodes::Sessions;
+use survey::Surveys;
 
 /// Messages that wait for the driver at most: senders wait behind that, so that a flood slows the flooder.
 const QUEUE_LIMIT: usize = 1024;
@@ -81,6 +83,7 @@ pub struct Driver {
     fleet: Fleet,
     log: Log,
     sessions: Sessions,
+    surveys: Surveys,
     clock: Clock,
     inbox: mpsc::Receiver<Message>,
     /// Grows with each change that somebody could see.
@@ -112,6 +115,7 @@ impl Driver {
             fleet: Fleet::default(),
             log,
             sessions: Sessions::new(options.heartbeat_interval),
+            surveys: Surveys::default(),
             clock: options.clock,
             inbox,
             changes,
@@ -285,6 +289,7 @@ impl Driver {
                 self.publish();
             }
             Message::Node { node, said } => self.node_said(node, said).await?,
+            Message::Survey { app, nodes, answers } => self.survey(&app, &nodes, answers),
         }
         Ok(())
     }

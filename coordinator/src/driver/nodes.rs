@@ -88,6 +88,15 @@ impl Sessions {
         self.open.remove(node);
     }
 
+    /// Every node that has a session.
+    pub(super) fn connected(&self) -> impl Iterator<Item = &NodeName> {
+        self.open.keys()
+    }
+
+    pub(super) fn survey(&mut self, node: &NodeName, id: u64, app: &WatchedApp) {
+        self.send(node, Body::Survey(pb::Survey { id, app: Some(app.into()) }));
+    }
+
     fn send(&mut self, node: &NodeName, body: Body) {
         let Some(session) = self.open.get(node) else { return };
         let message = pb::CoordinatorMessage { body: Some(body) };
@@ -102,12 +111,7 @@ impl Sessions {
 /// The apps whose instances a node with these labels is asked for.
 fn watched(catalog: &Catalog, labels: &Labels) -> Vec<WatchedApp> {
     let here = catalog.apps().filter(|app| app.spec.nodes.matches(labels));
-    here.map(|app| WatchedApp {
-        name: app.spec.name.clone(),
-        repository: app.spec.image.repository.clone(),
-        instances: app.spec.instances.clone(),
-    })
-    .collect()
+    here.map(|app| WatchedApp::of(&app.spec)).collect()
 }
 
 impl Driver {
@@ -136,6 +140,7 @@ impl Driver {
                 if self.sessions.open.get(&node).is_none_or(|open| open.id == session) {
                     tracing::warn!(node = %node, "node is no longer connected");
                     self.sessions.open.remove(&node);
+                    self.surveys.gone(&node);
                     self.fleet.disconnect(&node, now);
                     self.publish();
                 }
@@ -157,6 +162,7 @@ impl Driver {
                 self.changes.send_modify(|count| *count += 1);
             }
             NodeSaid::Report { sequence, report } => self.step_said(&node, sequence, &report).await?,
+            NodeSaid::Surveyed { id, instances } => self.surveys.answered(id, &node, instances),
             NodeSaid::Image(report) => {
                 self.fleet.image(&node, report, now);
                 self.changes.send_modify(|count| *count += 1);

@@ -9,10 +9,11 @@ use nightshift_core::control::Request;
 use nightshift_core::fleet::NodeFacts;
 use nightshift_core::ids::ContainerId;
 use nightshift_core::image::Digest;
-use nightshift_core::instance::{ImageReport, ImageState, InstanceView};
+use nightshift_core::instance::{ImageReport, ImageState, InstanceView, Surveyed, WatchedApp};
 use nightshift_core::labels::Labels;
 use nightshift_core::release::TestResult;
 use nightshift_core::rollout::RolloutState;
+use nightshift_core::spec::InstanceSelector;
 use nightshift_core::step::{StepKey, StepOrder, StepPhase, StepReport};
 use nightshift_proto::pb;
 use nightshift_proto::pb::coordinator_message::Body;
@@ -161,6 +162,8 @@ impl Agent {
             health: Health::Healthy,
             refusal: None,
             image_created: None,
+            after: Vec::new(),
+            start_first_obstacles: Vec::new(),
         }]);
         self.say(NodeSaid::Inventory { revision, instances }).await;
     }
@@ -219,7 +222,9 @@ async fn a_session_begins_with_welcome_and_watch() {
             Body::Welcome(welcome) => Some(format!("welcome {}", welcome.epoch)),
             Body::Watch(watch) => Some(format!("watch {}", watch.apps.len())),
             Body::Acknowledge(_) => None,
-            Body::Prepull(_) | Body::Step(_) | Body::Heartbeat(_) | Body::Goodbye(_) => Some(format!("{body:?}")),
+            Body::Prepull(_) | Body::Step(_) | Body::Heartbeat(_) | Body::Goodbye(_) | Body::Survey(_) => {
+                Some(format!("{body:?}"))
+            }
         };
         kinds.push(agent.next(kind).await);
     }
@@ -339,4 +344,33 @@ async fn an_inventory_that_answers_an_earlier_watch_loses_no_instance() {
     let now = agent.watch.expect("read");
     agent.say(NodeSaid::Inventory { revision: now, instances: Ok(Vec::new()) }).await;
     assert_eq!(fixture.handle.ask(adopted).await.expect("answers"), Some(0));
+}
+
+#[tokio::test]
+async fn a_survey_asks_every_chosen_node_once_and_waits_for_nobody_who_is_gone() {
+    let fixture = Fixture::start().await;
+    let survey = |nodes: &str| {
+        let (handle, nodes) = (fixture.handle.clone(), nodes.parse().expect("a selector"));
+        let app = WatchedApp {
+            name: app(),
+            repository: "r.example/web".parse().expect("well formed"),
+            instances: InstanceSelector::Image,
+        };
+        tokio::spawn(async move { handle.survey(app, nodes, PATIENCE).await.expect("the driver is there") })
+    };
+    let nobody = survey("").await.expect("no panic");
+    assert_eq!(nobody, [], "with no node connected there is nothing to wait for");
+    let mut first = Agent::connect(&fixture, "n1", 1, Vec::new()).await;
+    let mut second = Agent::connect(&fixture, "n2", 2, Vec::new()).await;
+    assert_eq!(survey("role=db").await.expect("no panic"), [], "nor with none that is chosen");
+    let asked = survey("");
+    let id = |body: &Body| if let Body::Survey(survey) = body { Some(survey.id) } else { None };
+    let (id, _) = (first.next(id).await, second.next(id).await);
+    first.say(NodeSaid::Surveyed { id: id + 1, instances: Ok(Vec::new()) }).await;
+    for _ in 0..2 {
+        first.say(NodeSaid::Surveyed { id, instances: Err("no engine".to_owned()) }).await;
+    }
+    second.say(NodeSaid::Gone { session: 2 }).await;
+    let expect = Surveyed { node: first.name.clone(), instances: Err("no engine".to_owned()) };
+    assert_eq!(asked.await.expect("no panic"), [expect]);
 }

@@ -1,17 +1,23 @@
 //! Apps: bring specs into force, look at them, switch them off, forget them.
 
+use std::time::Duration;
+
 use nightshift_core::config::read_app;
 use nightshift_core::control;
 use nightshift_core::event::Event;
 use nightshift_core::ids::AppName;
-use nightshift_core::spec::{AppSpec, spec_differences};
+use nightshift_core::instance::WatchedApp;
+use nightshift_core::spec::{AppSpec, UpdateOrder, spec_differences};
 use nightshift_proto::convert::from_timestamp;
 use nightshift_proto::pb;
 use tonic::{Request, Response, Status};
 
+use crate::driver::Refusal;
 use crate::operator::{Answer, Operator, needed_reason, parse, reason, refusal, view};
 use crate::store::StreamId;
 
+/// How long agents may take to say which containers an app would have. A person waits for it.
+const SURVEY_DEADLINE: Duration = Duration::from_secs(5);
 /// App files in one call at most.
 const FILE_LIMIT: usize = 1000;
 
@@ -19,12 +25,24 @@ impl Operator {
     pub(super) async fn apply_files(&self, request: Request<pb::ApplyRequest>) -> Answer<pb::ApplyResponse> {
         let (by, asked) = self.may_operate(request).await?;
         let specs = read_all(asked.files)?;
+        self.check_start_first(&specs).await?;
         let wanted = specs.clone();
         let changes = self.driver.ask(move |view| changes(&specs, view.control.catalog())).await?;
         if !asked.dry_run {
             self.driver.request(control::Request::Apply(wanted), by).await?;
         }
         Ok(Response::new(pb::ApplyResponse { changes }))
+    }
+
+    /// Two containers of one configuration cannot have the same host port: whether that is so only the nodes know.
+    async fn check_start_first(&self, specs: &[AppSpec]) -> Result<(), Status> {
+        for spec in specs.iter().filter(|spec| spec.update.order == UpdateOrder::StartFirst) {
+            let found = self.driver.survey(WatchedApp::of(spec), spec.nodes.clone(), SURVEY_DEADLINE).await?;
+            if let Some(rejection) = control::start_first_refusal(spec, &found) {
+                return Err(Refusal::from(rejection).into());
+            }
+        }
+        Ok(())
     }
 
     pub(super) async fn all_apps(&self, request: Request<pb::ListAppsRequest>) -> Answer<pb::ListAppsResponse> {

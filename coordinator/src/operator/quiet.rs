@@ -27,7 +27,7 @@ impl Operator {
             let explanation = vec![format!("app `{name}` has no quiet hours: nothing is installed automatically")];
             return Ok(Response::new(pb::QuietResponse { explanation, ..pb::QuietResponse::default() }));
         };
-        Ok(Response::new(describe(quiet, at, limit, spec.update.worst_case(true))))
+        Ok(Response::new(describe(quiet, at, limit, spec.worst_case(true))))
     }
 }
 

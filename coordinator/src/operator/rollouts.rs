@@ -28,7 +28,7 @@ impl Operator {
             let plan = view.control.plan(&app, &options, view.fleet, view.now)?;
             let known = view.control.catalog().app(&app);
             let waits = known.map(|known| view.control.app_waits(known, view.fleet, view.now)).unwrap_or_default();
-            let worst_case = known.map(|known| known.spec.update.worst_case(true)).unwrap_or_default();
+            let worst_case = known.map(|known| known.spec.worst_case(true)).unwrap_or_default();
             let mut first = true;
             let steps = plan.candidates.iter().map(|one| {
                 let canary = one.skipped.is_none() && std::mem::take(&mut first);

@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{Problems, Table, health, known_keys, quiet, read, update};
+use super::{Problems, Table, health, hooks, known_keys, quiet, read, update};
 use crate::ids::AppName;
 use crate::spec::{APP_LABEL, AppSpec, Freshness, Gate, InstanceSelector, TestKind};
 
@@ -46,12 +46,12 @@ fn app(file: &mut Table<'_>) -> Option<AppSpec> {
     let quiet_hours = file.table("quiet_hours", quiet::quiet_hours).flatten();
     let update = file.table("update", update::update).unwrap_or_default();
     let health = file.table("health", health::health).unwrap_or_default();
-    file.not_yet("hooks", "commands and requests around a replacement");
+    let hooks = file.table("hooks", hooks::hooks).unwrap_or_default();
     file.not_yet("rebuild", "nightly rebuilds; let a scheduled job of the CI system build and push the image");
     let (name, image) = (name?, image?);
     let own_label = || InstanceSelector::Label { key: APP_LABEL.to_owned(), value: name.to_string() };
     let instances = instances.unwrap_or_else(|| Some(own_label()))?;
-    Some(AppSpec { name, image, nodes, instances, gate, freshness, quiet_hours, update, health, after })
+    Some(AppSpec { name, image, nodes, instances, gate, freshness, quiet_hours, update, health, hooks, after })
 }
 
 fn after(file: &mut Table<'_>, name: Option<&AppName>) -> Vec<AppName> {

@@ -6,6 +6,7 @@
 
 mod app;
 mod health;
+mod hooks;
 mod host;
 mod nearest;
 mod problem;

@@ -59,12 +59,7 @@ pub(super) fn update(table: &mut Table<'_>) -> UpdateConfig {
 
 fn order(table: &mut Table<'_>) -> UpdateOrder {
     let words = [("stop-first", UpdateOrder::StopFirst), ("start-first", UpdateOrder::StartFirst)];
-    let order = table.one_of("order", &words).unwrap_or_default();
-    match order {
-        UpdateOrder::StopFirst => {}
-        UpdateOrder::StartFirst => table.value_not_yet("order", "start-first", "`stop-first`"),
-    }
-    order
+    table.one_of("order", &words).unwrap_or_default()
 }
 
 fn max_failure_permille(table: &mut Table<'_>) -> u16 {

@@ -10,6 +10,7 @@ mod automatic;
 mod reports;
 mod requests;
 mod start;
+mod start_first;
 mod supersede;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,7 @@ use crate::ids::{AppName, Epoch, RolloutId};
 use crate::rollout::{Context, Decision, Rejection, RejectionKind, Rollout, WaitingOn};
 pub use requests::{Request, StartOptions};
 pub use start::Plan;
+pub use start_first::start_first_refusal;
 
 /// Ended rollouts remembered of one app: enough to look back some weeks; older ones are in the event log.
 const ENDED_LIMIT: usize = 30;

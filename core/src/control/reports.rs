@@ -208,7 +208,11 @@ fn lost(rollout: &Rollout, step: &Step, now: DateTime<Utc>) -> Recorded {
 fn put_off(rollout: &Rollout, step: &Step, report: &StepReport, now: DateTime<Utc>) -> Option<Event> {
     let failure = report.failure.as_ref().filter(|_| !rollout.state.is_end())?;
     match failure.kind {
-        FailureKind::Pull | FailureKind::NotAccepted | FailureKind::Engine => {}
+        FailureKind::Pull
+        | FailureKind::NotAccepted
+        | FailureKind::Engine
+        | FailureKind::Hook
+        | FailureKind::Skipped => {}
         FailureKind::Unhealthy | FailureKind::EngineRefused | FailureKind::Precondition => return None,
     }
     let pause = PUT_OFF_FIRST.saturating_mul(1 << step.put_off.min(10)).min(PUT_OFF_LIMIT);

@@ -282,7 +282,7 @@ fn must_ever_start<'a>(
     };
     let nodes = steps.filter_map(|node| context.catalog.node(node));
     let entries: BTreeSet<_> = nodes.map(|node| quiet.entries_for(&node.labels)).collect();
-    let verdict = |entries| overrides.may_start(&quiet.only(entries), context.now, app.spec.update.worst_case(true));
+    let verdict = |entries| overrides.may_start(&quiet.only(entries), context.now, app.spec.worst_case(true));
     // It is enough that some node's window will let a step start.
     let mut verdicts = entries.into_iter().map(verdict);
     let hopeless = |verdict: &Result<_, Denial>| verdict.as_ref().is_err_and(|denial| denial.wake_at().is_none());

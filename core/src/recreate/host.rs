@@ -13,24 +13,10 @@ use super::refuse::Refusal;
 const SHARED_NAMESPACES: [&str; 3] = ["NetworkMode", "PidMode", "IpcMode"];
 
 /// The host configuration for the new container, without its volumes' rules.
-pub(super) fn users_part(
-    container: Inspect<'_>,
-    resolve: &BTreeMap<String, String>,
-) -> Result<Map<String, Value>, Refusal> {
+pub(super) fn users_part(container: Inspect<'_>) -> Result<Map<String, Value>, Refusal> {
     let mut host_config = container.object("HostConfig")?.clone();
     // A file on the machine of whoever typed `docker run`: written once, by the client.
     host_config.remove("ContainerIDFile");
-    for key in SHARED_NAMESPACES {
-        let mode = container.text_or_empty(&format!("HostConfig.{key}"))?;
-        if let Some(other) = mode.strip_prefix("container:") {
-            host_config.insert(key.to_owned(), Value::from(format!("container:{}", current(other, resolve))));
-        }
-    }
-    let volumes_from = container.texts("HostConfig.VolumesFrom")?;
-    if !volumes_from.is_empty() {
-        let moved = volumes_from.into_iter().map(|entry| Value::from(volumes_from_entry(entry, resolve)));
-        host_config.insert("VolumesFrom".to_owned(), moved.collect());
-    }
     let links = container.texts("HostConfig.Links")?;
     if !links.is_empty() {
         // The engine lists them in a different order each time.
@@ -39,6 +25,40 @@ pub(super) fn users_part(
         host_config.insert("Links".to_owned(), Value::from(links));
     }
     Ok(host_config)
+}
+
+/// Leads a create body's references to containers that were replaced since to those that took their places. `ids`: today's
+/// id by the former one. `names`: for links, which hold a container and not its name, what bears the name in its stead
+/// until it takes it over.
+pub(crate) fn repoint(body: &mut Value, ids: &BTreeMap<String, String>, names: &BTreeMap<String, String>) {
+    let Some(host_config) = body.get_mut("HostConfig").and_then(Value::as_object_mut) else { return };
+    for key in SHARED_NAMESPACES {
+        if let Some(Value::String(mode)) = host_config.get_mut(key)
+            && let Some(other) = mode.strip_prefix("container:")
+        {
+            *mode = format!("container:{}", current(other, ids));
+        }
+    }
+    let link = |entry: &str| match entry.split_once(':') {
+        Some((other, alias)) => {
+            format!("{}:{alias}", names.get(other).map_or_else(|| current(other, ids), String::as_str))
+        }
+        None => entry.to_owned(),
+    };
+    for entry in texts_mut(host_config, "VolumesFrom") {
+        *entry = volumes_from_entry(entry, ids);
+    }
+    for entry in texts_mut(host_config, "Links") {
+        *entry = link(entry);
+    }
+}
+
+fn texts_mut<'a>(host_config: &'a mut Map<String, Value>, key: &str) -> impl Iterator<Item = &'a mut String> {
+    let list = host_config.get_mut(key).and_then(Value::as_array_mut);
+    list.into_iter().flatten().filter_map(|entry| match entry {
+        Value::String(text) => Some(text),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => None,
+    })
 }
 
 /// Today's id of a container that may have been replaced. A name is left as it is: the replacement has taken it over.

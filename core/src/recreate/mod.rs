@@ -22,17 +22,18 @@ mod host;
 mod labels;
 mod raw;
 mod refuse;
+mod start_first;
 #[cfg(test)]
 mod tests;
 mod volumes;
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value};
 
 pub use api_version::{ApiVersion, InvalidApiVersion};
+pub(crate) use host::repoint;
 pub use labels::BOOKKEEPING_LABELS;
 pub use refuse::{Refusal, Subject};
+pub use start_first::start_first_obstacles;
 
 use crate::labels::Labels;
 use raw::Inspect;
@@ -56,8 +57,6 @@ pub struct Input<'a> {
     pub temporary_name: &'a str,
     /// Labels to add: Nightshift's bookkeeping of this replacement. They replace those of an earlier one.
     pub labels: &'a Labels,
-    /// Today's id of each container that was replaced since this one was created, by its former id. May be empty.
-    pub resolve: &'a BTreeMap<String, String>,
 }
 
 /// The calls that re-create the container.
@@ -113,7 +112,7 @@ pub fn plan(input: &Input<'_>) -> Result<Plan, Refusal> {
     let final_name = container.text("Name")?.trim_start_matches('/').to_owned();
 
     let mut body = config::users_part(container, old_image, input)?;
-    let mut host_config = host::users_part(container, input.resolve)?;
+    let mut host_config = host::users_part(container)?;
     volumes::hold(container, &mut host_config)?;
     let networks = endpoints::split(container, input.api_version, input.temporary_name)?;
     if input.api_version.has_mac_address_per_endpoint() {

@@ -1,6 +1,8 @@
 //! What no engine at hand can be made to say: refusals, keys unknown today, newer API versions. The engine's real words
 //! are in `tests/recreate.rs`.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -30,7 +32,6 @@ fn plan_at(api_version: &str, container: &Value, old_image: &Value, new_image: &
         api_version: api_version.parse().expect("a version"),
         temporary_name: "web-next",
         labels: &Labels::from([("nightshift.role".into(), "new".into())]),
-        resolve: &BTreeMap::from([("f".repeat(64), "e".repeat(64))]),
     })
 }
 
@@ -202,7 +203,9 @@ fn other_containers_are_named_by_todays_id() {
     container["HostConfig"]["VolumesFrom"] = json!([format!("{}:ro", "f".repeat(64)), "by-name"]);
     container["Config"]["Hostname"] = json!("theirs");
     container["Config"]["Domainname"] = json!("theirs.test");
-    let plan = plan_of(&container).expect("a plan");
+    let mut plan = plan_of(&container).expect("a plan");
+    let replaced = BTreeMap::from([("f".repeat(64), "e".repeat(64))]);
+    super::repoint(&mut plan.create_body, &replaced, &BTreeMap::new());
     let now = format!("container:{}", "e".repeat(64));
     let host_config = &plan.create_body["HostConfig"];
     assert_eq!((&host_config["PidMode"], &host_config["NetworkMode"]), (&json!(now), &json!(now)));

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::ids::{AppName, ContainerId};
 use crate::image::Repository;
-use crate::spec::HealthCheck;
+use crate::spec::{HealthCheck, Hook, HookPoint};
 
 /// The next thing to do. Each may be done again when it is not known whether it was done.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,8 +26,17 @@ pub enum Action {
         /// Tag in [`super::KEEP_REPOSITORY`].
         tag: String,
     },
-    /// Work out the new container's configuration: [`super::blueprint`].
+    /// Work out the configuration of every new container: [`super::blueprint`].
     Plan,
+    /// Call a hook.
+    Hook {
+        /// Which one.
+        point: HookPoint,
+        /// The container that it is about, and inside which a command runs.
+        container: ContainerId,
+        /// What to call.
+        hook: Hook,
+    },
     /// Make the new container.
     Create {
         /// Its temporary name.
@@ -161,6 +170,39 @@ pub enum Action {
 }
 
 impl Action {
+    /// The container that the action is about, where it is one that exists.
+    #[must_use]
+    pub const fn container(&self) -> Option<&ContainerId> {
+        match self {
+            Self::Hook { container, .. } => Some(container),
+            Self::ParkRestartPolicy { old }
+            | Self::RenameOldAway { old, .. }
+            | Self::StopOld { old, .. }
+            | Self::RemoveOld { old }
+            | Self::RenameOldBack { old, .. }
+            | Self::RestoreRestartPolicy { old, .. }
+            | Self::StartOld { old } => Some(old),
+            Self::RenameNewIn { new, .. }
+            | Self::Start { new }
+            | Self::Probe { new, .. }
+            | Self::TakeLog { new }
+            | Self::ParkNewPolicy { new }
+            | Self::StopNew { new, .. }
+            | Self::RenameNewOut { new, .. }
+            | Self::RemoveNew { new } => Some(new),
+            Self::TryCalls
+            | Self::Pull { .. }
+            | Self::KeepImage { .. }
+            | Self::Plan
+            | Self::Create { .. }
+            | Self::Connect { .. }
+            | Self::Wait(_)
+            | Self::TagFollowed { .. }
+            | Self::CleanImages { .. }
+            | Self::End => None,
+        }
+    }
+
     /// What the action does, in words that continue "could not …".
     #[must_use]
     pub const fn words(&self) -> &'static str {
@@ -169,6 +211,9 @@ impl Action {
             Self::Pull { .. } => "pull the image",
             Self::KeepImage { .. } => "hold an image by a tag",
             Self::Plan => "plan the new container",
+            Self::Hook { point: HookPoint::Before, .. } => "call the `before` hook",
+            Self::Hook { point: HookPoint::Drain, .. } => "call the `drain` hook",
+            Self::Hook { point: HookPoint::After, .. } => "call the `after` hook",
             Self::Create { .. } => "create the new container",
             Self::Connect { .. } => "connect the new container to a network",
             Self::ParkRestartPolicy { .. } => "set the old container's restart policy to `no`",

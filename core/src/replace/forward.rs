@@ -3,14 +3,21 @@
 use std::time::Duration;
 
 use super::action::Action;
+use super::hooks;
 use super::names;
-use super::observed::Observed;
-use super::record::{Downtime, Old, Record, Was, failure, grace, node_or};
+use super::observed::{Observed, Sight};
+use super::part::{Old, Part, Was, grace, is_up};
+use super::record::{Downtime, Record, failure};
+use super::refused::node_or;
+use super::unit;
 use super::watch::Verdict;
-use crate::container::{ContainerView, Health, RunState};
+use crate::container::{ContainerView, RunState};
 use crate::duration;
-use crate::spec::UpdateOrder;
+use crate::spec::{HookPoint, UpdateOrder};
 use crate::step::{Failure, FailureKind, StepPhase};
+
+/// What was found on the way: the next action, or nothing left to do here.
+type Found = Result<Option<Action>, Failure>;
 
 fn precondition(reason: impl Into<String>) -> Failure {
     failure(FailureKind::Precondition, reason)
@@ -21,99 +28,65 @@ pub(super) fn action(record: &mut Record, seen: &Observed) -> Result<Action, Fai
     if record.phase >= StepPhase::Monitored {
         return Ok(after_commit(record, seen));
     }
-    let old = match &record.old {
-        Some(old) => old.clone(),
-        None => preflight(record, seen)?,
-    };
-    if let Some(action) = prepare(record, seen, &old)? {
+    if record.instance.old.is_none() {
+        preflight(record, seen)?;
+    }
+    if let Some(action) = prepare(record, seen)? {
         return Ok(action);
     }
-    let Some(new) = &seen.new else {
-        return Err(failure(FailureKind::Engine, "the new container was removed by someone"));
-    };
-    if !record.old_touched {
-        still_as_planned(record, seen, &old)?;
-    }
-    // Once it was touched, an old container that someone removed is no reason to stop: nothing else is there to run.
-    if let Some(old_view) = &seen.old
-        && let Some(action) = give_way(record, old_view, new, &old)?
-    {
-        return Ok(action);
-    }
-    let final_name = &record.order.container;
-    if new.name != *final_name {
-        return Ok(Action::RenameNewIn { new: new.id.clone(), name: final_name.clone() });
-    }
-    if let Some(old_view) = seen.old.as_ref().filter(|view| is_up(view)) {
-        if record.timers.downtime == Downtime::NotYet {
-            record.timers.downtime = Downtime::Running(Duration::ZERO);
+    for (part, sight) in record.parts().zip(seen.parts()) {
+        if sight.new.is_none() {
+            return Err(failure(
+                FailureKind::Engine,
+                format!("the new container of `{}` was removed by someone", part.name),
+            ));
         }
-        return Ok(Action::StopOld { old: old_view.id.clone(), grace: old.grace });
+        if !record.old_touched {
+            still_as_planned(part, sight)?;
+        }
     }
-    record.reach(StepPhase::OldStopped);
-    if old.was == Was::Stopped {
-        // State is kept: what did not run is not started, and there is nothing to watch.
-        record.reach(StepPhase::Monitored);
-        return Ok(after_commit(record, seen));
+    let swapped = match record.order.order {
+        UpdateOrder::StopFirst => stop_first(record, seen)?,
+        UpdateOrder::StartFirst => start_first(record, seen)?,
+    };
+    if let Some(action) = swapped {
+        return Ok(action);
     }
-    start_and_watch(record, seen, new)
+    // Where nothing ran, nothing is started, and there is nothing to watch.
+    record.reach(StepPhase::Monitored);
+    Ok(after_commit(record, seen))
 }
 
 /// Looks at the old container for the first time. Nothing was done before, and nothing is done when this fails.
-fn preflight(record: &mut Record, seen: &Observed) -> Result<Old, Failure> {
+fn preflight(record: &mut Record, seen: &Observed) -> Result<(), Failure> {
     let order = &record.order;
     let (name, id) = (&order.container, order.container_id.short());
-    if order.order == UpdateOrder::StartFirst {
-        return Err(failure(
-            FailureKind::NotAccepted,
-            "this agent does not know the order `start-first`; hint: set `order = \"stop-first\"` in the app's `[update]`",
-        ));
-    }
     if record.timers.waited > order.start_within {
         let limit = duration::format(order.start_within);
         let reason = format!("it could not be begun within {limit}, for the engine did not answer");
         return Err(failure(FailureKind::NotAccepted, reason));
     }
-    let Some(view) = &seen.old else {
+    let Some(view) = &seen.instance.old else {
         return Err(precondition(format!("container `{name}` ({id}) is gone")));
     };
     if view.name != *name {
         return Err(precondition(format!("container {id} is called `{}` now, planned was `{name}`", view.name)));
     }
-    if view.auto_remove {
-        return Err(precondition(format!(
-            "container `{name}` has `--rm`: the engine would remove it when it stops, so it could not be taken back"
-        )));
-    }
-    let was = match view.state {
-        RunState::Running if view.health == Health::Healthy => Was::RunningHealthy,
-        RunState::Running => Was::Running,
-        RunState::Restarting => Was::Restarting,
-        RunState::Created | RunState::Exited => Was::Stopped,
-        RunState::Paused => {
-            return Err(precondition(format!(
-                "container `{name}` is paused, and a paused container is not silently resumed; hint: `docker unpause {name}`"
-            )));
-        }
-        RunState::Removing | RunState::Dead => {
-            return Err(precondition(format!("container `{name}` is being removed")));
-        }
-    };
-    let old =
-        Old { image_id: view.image_id.clone(), was, restart_policy: view.restart_policy.clone(), grace: grace(view) };
-    record.old = Some(old.clone());
+    record.instance.old = Some(Old::found(view)?);
     record.reach(StepPhase::Preflight);
-    Ok(old)
+    Ok(())
 }
 
-/// Everything that can be done while the old container goes on undisturbed.
-fn prepare(record: &mut Record, seen: &Observed, old: &Old) -> Result<Option<Action>, Failure> {
+/// Everything that can be done while the old containers go on undisturbed.
+fn prepare(record: &mut Record, seen: &Observed) -> Found {
     if !record.calls_tried {
         return Ok(Some(Action::TryCalls));
     }
-    if record.new_id.is_none() {
-        // The reply to a creation was lost, or the agent died before it could write it down.
-        record.new_id = seen.new.as_ref().map(|view| view.id.clone());
+    for (part, sight) in record.parts_mut().zip(seen.parts()) {
+        if part.new_id.is_none() {
+            // The reply to a creation was lost, or the agent died before it could write it down.
+            part.new_id = sight.new.as_ref().map(|view| view.id.clone());
+        }
     }
     if record.image_id.is_none() {
         record.image_id = seen.image.clone();
@@ -122,31 +95,35 @@ fn prepare(record: &mut Record, seen: &Observed, old: &Old) -> Result<Option<Act
         return Ok(Some(Action::Pull { reference: record.pull_reference() }));
     };
     record.reach(StepPhase::Pulled);
-    for image_id in [&old.image_id, &image_id] {
-        if !record.kept_images.contains(image_id) {
-            let tag = names::keep_tag(&record.order.app, image_id);
-            return Ok(Some(Action::KeepImage { image_id: image_id.clone(), tag }));
+    let old_image = record.instance.old.as_ref().map(|old| old.image_id.clone());
+    for image_id in old_image.into_iter().chain([image_id]) {
+        if !record.kept_images.contains(&image_id) {
+            let tag = names::keep_tag(&record.order.app, &image_id);
+            return Ok(Some(Action::KeepImage { image_id, tag }));
         }
     }
-    let Some(blueprint) = &record.blueprint else {
-        return Ok(Some(Action::Plan));
-    };
-    if record.new_id.is_none() {
-        let name = names::temporary(&record.order);
-        return Ok(Some(Action::Create { name, body: blueprint.create_body.clone() }));
-    }
-    let missing = blueprint.connects.iter().find(|(network, _)| !seen.new_networks.contains(network));
-    if let (Some((network, body)), false, Some(_)) = (missing, record.old_touched, &seen.new) {
-        return Ok(Some(Action::Connect { network: network.clone(), body: body.clone() }));
+    for (index, (part, sight)) in record.parts().zip(seen.parts()).enumerate() {
+        let Some(blueprint) = &part.blueprint else {
+            return Ok(Some(Action::Plan));
+        };
+        if part.new_id.is_none() {
+            let name = names::temporary(&part.name, &record.order.key);
+            let body = unit::create_body(&blueprint.create_body, record.parts().take(index), &record.order.key);
+            return Ok(Some(Action::Create { name, body }));
+        }
+        let missing = blueprint.connects.iter().find(|(network, _)| !sight.new_networks.contains(network));
+        if let (Some((network, body)), false, Some(_)) = (missing, record.old_touched, &sight.new) {
+            return Ok(Some(Action::Connect { network: network.clone(), body: body.clone() }));
+        }
     }
     record.reach(StepPhase::Created);
     Ok(None)
 }
 
-/// The last look before the old container is touched for the first time.
-fn still_as_planned(record: &Record, seen: &Observed, old: &Old) -> Result<(), Failure> {
-    let name = &record.order.container;
-    let Some(view) = &seen.old else {
+/// The last look before an old container is touched for the first time.
+fn still_as_planned(part: &Part, sight: &Sight) -> Result<(), Failure> {
+    let name = &part.name;
+    let (Some(view), Some(old)) = (&sight.old, &part.old) else {
         return Err(precondition(format!("container `{name}` was removed meanwhile")));
     };
     if view.name != *name {
@@ -169,8 +146,8 @@ fn still_as_planned(record: &Record, seen: &Observed, old: &Old) -> Result<(), F
         (Was::Stopped, RunState::Created | RunState::Exited)
         | (Was::RunningHealthy | Was::Running | Was::Restarting, RunState::Running | RunState::Restarting) => Ok(()),
     }?;
-    let planned = record.blueprint.as_ref().and_then(|blueprint| blueprint.settings);
-    match (planned, seen.old_settings) {
+    let planned = part.blueprint.as_ref().and_then(|blueprint| blueprint.settings);
+    match (planned, sight.old_settings) {
         (Some(planned), Some(now)) if planned != now => {
             Err(precondition(format!("the settings of container `{name}` were changed meanwhile")))
         }
@@ -178,39 +155,102 @@ fn still_as_planned(record: &Record, seen: &Observed, old: &Old) -> Result<(), F
     }
 }
 
-/// Parks the old container: restart policy and name. The stop comes later.
-fn give_way(
-    record: &mut Record,
-    view: &ContainerView,
-    new: &ContainerView,
-    old: &Old,
-) -> Result<Option<Action>, Failure> {
-    let name = &record.order.container;
-    if old.was == Was::Stopped && is_up(view) {
+/// The old ones give way, then the new ones start.
+fn stop_first(record: &mut Record, seen: &Observed) -> Found {
+    if let Some(action) = out_of_service(record, &[HookPoint::Before, HookPoint::Drain]) {
+        return Ok(Some(action));
+    }
+    if let Some(action) = swap(record, seen)? {
+        return Ok(Some(action));
+    }
+    start_and_watch(record, seen, Started::Alone)
+}
+
+/// The new one starts and becomes healthy, then the old one gives way. Both serve meanwhile.
+fn start_first(record: &mut Record, seen: &Observed) -> Found {
+    if let Some(action) = out_of_service(record, &[HookPoint::Before]) {
+        return Ok(Some(action));
+    }
+    let old_is_up = seen.instance.old.as_ref().is_some_and(is_up);
+    if old_is_up {
+        if let Some(action) = start_and_watch(record, seen, Started::BesideTheOld)? {
+            return Ok(Some(action));
+        }
+        if let Some(action) = out_of_service(record, &[HookPoint::Drain]) {
+            return Ok(Some(action));
+        }
+    }
+    if let Some(action) = swap(record, seen)? {
+        return Ok(Some(action));
+    }
+    start_and_watch(record, seen, Started::Alone)
+}
+
+/// The next hook that is about the old container, which serves. One that is stopped, or fails by itself, does not.
+fn out_of_service(record: &mut Record, points: &[HookPoint]) -> Option<Action> {
+    let id = record.instance.id.clone();
+    let served = record.instance.old.as_ref().is_some_and(|old| matches!(old.was, Was::RunningHealthy | Was::Running));
+    if !served || record.old_touched {
+        return None;
+    }
+    hooks::due(record, points, &id)
+}
+
+/// Old and new ones change places: policies and names of all, then the old ones stop, the instance last.
+fn swap(record: &mut Record, seen: &Observed) -> Found {
+    let sights: Vec<&Sight> = seen.parts().collect();
+    let parts: Vec<Part> = record.parts().cloned().collect();
+    let mut action = None;
+    for (part, sight) in parts.iter().zip(&sights) {
+        action = action.or(give_way(part, sight, record)?);
+    }
+    for (part, sight) in parts.iter().zip(&sights) {
+        let wrong_name = sight.new.as_ref().filter(|new| new.name != part.name);
+        action = action.or(wrong_name.map(|new| Action::RenameNewIn { new: new.id.clone(), name: part.name.clone() }));
+    }
+    for (part, sight) in parts.iter().zip(&sights).rev() {
+        let stop = sight.old.as_ref().filter(|view| is_up(view)).zip(part.old.as_ref());
+        action = action.or(stop.map(|(view, old)| Action::StopOld { old: view.id.clone(), grace: old.grace }));
+    }
+    // From the next change on, a failure has something to take back.
+    record.old_touched |= action.is_some();
+    let stops_the_instance = matches!(&action, Some(Action::StopOld { old, .. }) if *old == record.instance.id);
+    if stops_the_instance && record.timers.downtime == Downtime::NotYet {
+        record.timers.downtime = Downtime::Running(Duration::ZERO);
+    }
+    if action.is_none() {
+        record.reach(StepPhase::OldStopped);
+    }
+    Ok(action)
+}
+
+/// Parks one old container: restart policy and name. Once it was touched, an old container that someone removed is no
+/// reason to stop: nothing else is there to run.
+fn give_way(part: &Part, sight: &Sight, record: &Record) -> Found {
+    let Some(view) = &sight.old else { return Ok(None) };
+    let name = &part.name;
+    if !part.ran() && is_up(view) {
         return Err(precondition(format!("container `{name}` was started by someone meanwhile")));
     }
     if view.state == RunState::Paused {
         return Err(precondition(format!("container `{name}` was paused by someone meanwhile")));
     }
-    let parked = names::parked(&record.order);
+    let parked = names::parked(name, &record.order.key);
     if record.old_touched && view.name != *name && view.name != parked {
         // Who gives it another name wants to keep it, and after the commit it would be removed.
         return Err(precondition(format!("container `{name}` was renamed by someone meanwhile")));
     }
-    let old_id = view.id.clone();
-    let action = if !is_parked(view) {
-        Some(Action::ParkRestartPolicy { old: old_id })
-    } else if view.name == *name && is_up(view) && (old.was == Was::Restarting || view.state == RunState::Restarting) {
+    let old = || view.id.clone();
+    Ok(if !is_parked(view) {
+        Some(Action::ParkRestartPolicy { old: old() })
+    } else if view.name == *name && is_up(view) && (part.was_restarting() || view.state == RunState::Restarting) {
         // Between two runs the engine cannot rename it (`sandbox … not found`), and there is no service to keep up.
-        Some(Action::StopOld { old: old_id, grace: old.grace })
+        Some(Action::StopOld { old: old(), grace: grace(view) })
     } else if view.name == *name {
-        Some(Action::RenameOldAway { old: old_id, name: parked })
+        Some(Action::RenameOldAway { old: old(), name: parked })
     } else {
         None
-    };
-    // From the next change on, a failure has something to take back.
-    record.old_touched |= action.is_some() || new.name != *name || is_up(view);
-    Ok(action)
+    })
 }
 
 /// Whether no restart of the engine starts the container.
@@ -218,43 +258,94 @@ pub(super) fn is_parked(view: &ContainerView) -> bool {
     matches!(view.restart_policy.get("Name").and_then(serde_json::Value::as_str), None | Some("" | "no"))
 }
 
-fn is_up(view: &ContainerView) -> bool {
-    match view.state {
-        RunState::Running | RunState::Restarting | RunState::Paused => true,
-        RunState::Created | RunState::Removing | RunState::Exited | RunState::Dead => false,
-    }
+/// Which containers run while the new ones are watched.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Started {
+    /// The old one serves, too: to be healthy is enough to go on.
+    BesideTheOld,
+    /// Only the new ones: they must be healthy for the whole monitor period.
+    Alone,
 }
 
-fn start_and_watch(record: &mut Record, seen: &Observed, new: &ContainerView) -> Result<Action, Failure> {
-    let watch = &mut record.timers.watch;
+/// Starts the new containers, each when those before it run, and watches all of them. `None`: they are good.
+fn start_and_watch(record: &mut Record, seen: &Observed, started: Started) -> Found {
+    let mut wait: Option<Action> = None;
+    let count = 1 + record.dependents.len();
+    for (index, sight) in seen.parts().take(count).enumerate() {
+        let ran = record.parts().nth(index).is_some_and(Part::ran);
+        let Some(new) = sight.new.as_ref().filter(|_| ran) else { continue };
+        match watched(record, index, new, started)? {
+            Some(Action::Wait(time)) => {
+                let least = if let Some(Action::Wait(other)) = wait { other.min(time) } else { time };
+                wait = Some(Action::Wait(least));
+            }
+            Some(action) => return Ok(Some(action)),
+            None => {}
+        }
+    }
+    if let Some(action) = in_service(record, seen) {
+        return Ok(Some(action));
+    }
+    Ok(wait)
+}
+
+/// The hook that says that the new instance serves, once it is healthy.
+fn in_service(record: &mut Record, seen: &Observed) -> Option<Action> {
+    let new = seen.instance.new.as_ref().filter(|_| record.instance.ran() && record.instance.watch.was_healthy)?;
+    hooks::due(record, &[HookPoint::After], &new.id)
+}
+
+/// Looks after one new container: starts it, judges it.
+fn watched(record: &mut Record, index: usize, new: &ContainerView, started: Started) -> Found {
+    let order = record.order.clone();
+    let Some(part) = record.parts_mut().nth(index) else { return Ok(None) };
+    let watch = &mut part.watch;
     watch.begun = true;
     let never_started = new.state == RunState::Created && new.error.is_empty();
     if never_started {
-        let limit = record.order.healthy_deadline;
-        if watch.spent >= limit {
-            let limit = duration::format(limit);
+        if watch.spent >= order.healthy_deadline {
+            let limit = duration::format(order.healthy_deadline);
             return Err(failure(FailureKind::Engine, format!("the engine did not start it within {limit}")));
         }
-        return Ok(Action::Start { new: new.id.clone() });
+        return Ok(Some(Action::Start { new: new.id.clone() }));
     }
-    let verdict = watch.judge(new, &record.order);
-    if record.timers.watch.was_healthy {
-        record.reach(StepPhase::Healthy);
-        record.timers.downtime = over(record.timers.downtime);
+    if started == Started::Alone {
+        watch.left_alone();
     }
-    record.reach(StepPhase::Started);
+    let verdict =
+        if index == 0 { watch.judge(new, &order) } else { watch.judge_dependent(new, part.old.as_ref(), &order) };
+    let (is_healthy, name) = (watch.healthy_for.is_some(), part.name.clone());
+    if index == 0 {
+        if record.instance.watch.was_healthy {
+            record.reach(StepPhase::Healthy);
+            record.timers.downtime = match (record.timers.downtime, order.order) {
+                (Downtime::NotYet, UpdateOrder::StartFirst) => Downtime::Over(Duration::ZERO),
+                (downtime, UpdateOrder::StartFirst | UpdateOrder::StopFirst) => over(downtime),
+            };
+        }
+        record.reach(StepPhase::Started);
+    }
     match verdict {
-        Verdict::Wait(time) => Ok(Action::Wait(time)),
-        Verdict::Probe => Ok(Action::Probe { new: new.id.clone(), check: record.order.health.clone() }),
-        Verdict::Bad(reason) if new.state == RunState::Created => {
-            Err(failure(node_or(FailureKind::EngineRefused, &reason), reason))
+        Verdict::Wait(_) if started == Started::BesideTheOld && is_healthy => Ok(None),
+        Verdict::Wait(time) => Ok(Some(Action::Wait(time))),
+        Verdict::Probe => Ok(Some(Action::Probe { new: new.id.clone(), check: order.health })),
+        Verdict::Bad(reason) => {
+            let reason = if index == 0 { reason } else { format!("container `{name}`, which depends on it: {reason}") };
+            record.culprit = (index > 0).then(|| new.id.clone());
+            let kind = match new.state {
+                RunState::Created => node_or(FailureKind::EngineRefused, &reason),
+                // Where the engine itself could not start it again, as after its own restart, its words say whose fault
+                // that is.
+                RunState::Running
+                | RunState::Paused
+                | RunState::Restarting
+                | RunState::Removing
+                | RunState::Exited
+                | RunState::Dead => node_or(FailureKind::Unhealthy, &new.error),
+            };
+            Err(failure(kind, reason))
         }
-        // Where the engine itself could not start it again, as after its own restart, its words say whose fault that is.
-        Verdict::Bad(reason) => Err(failure(node_or(FailureKind::Unhealthy, &new.error), reason)),
-        Verdict::Good => {
-            record.reach(StepPhase::Monitored);
-            Ok(after_commit(record, seen))
-        }
+        Verdict::Good => Ok(None),
     }
 }
 
@@ -270,10 +361,9 @@ pub(super) fn over(downtime: Downtime) -> Downtime {
 /// again is left lying, for the reports name it.
 fn after_commit(record: &mut Record, seen: &Observed) -> Action {
     let order = &record.order;
-    let mut wanted = Vec::new();
-    if let Some(view) = &seen.old {
-        wanted.push(Action::RemoveOld { old: view.id.clone() });
-    }
+    // What depends on another container goes first.
+    let old = seen.parts().rev().filter_map(|sight| sight.old.as_ref());
+    let mut wanted: Vec<Action> = old.map(|view| Action::RemoveOld { old: view.id.clone() }).collect();
     if let Some(image_id) = &record.image_id {
         let repository = order.image.repository.clone();
         if !record.followed_tagged {

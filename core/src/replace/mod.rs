@@ -15,11 +15,15 @@
 //!    than a stopped one; both ids are in the journal, so either way is open. Who finds the service by container name
 //!    on a Docker network misses it from the first rename on: as long as with the renames after the stop, only earlier.
 //! 3. Stop the old one, start the new one, watch it ([`Watch`]).
+//!    With `start-first` the new one is started and becomes healthy before 2, and is watched on when the old one has stopped.
 //! 4. Commit: from [`StepPhase::Monitored`] in the journal on there is no way back. Only then is the old container
 //!    removed (never its volumes), the followed tag moved, and surplus images are let go.
 //!
 //! Back: log, park and stop the new one, names, restart policy, start, verify, and last remove the new one, for that is nothing
 //! the service has to wait for.
+//!
+//! What depends on the container is a part of the step like itself: each of these is done for all parts before the next
+//! one begins. Hooks come before the first change of the old container (`before`, `drain`) and when one serves (`after`).
 //!
 //! # Ends
 //! `Committed`; `Untouched`: the old container was never changed; `RolledBack`: it runs as before; `Broken`: a person
@@ -30,24 +34,31 @@ mod action;
 mod backward;
 mod blueprint;
 mod forward;
+mod hooks;
 pub mod images;
 mod names;
 mod observed;
+mod part;
 mod record;
+mod refused;
 #[cfg(test)]
 mod tests;
+mod unit;
 mod watch;
 
 use std::time::Duration;
 
 pub use action::Action;
-pub use blueprint::{Inspects, blueprint};
+pub use blueprint::{Dependent, Inspects, UnitPlan, blueprint};
+pub use hooks::{HookLog, HookOutcome};
 pub use names::{
     KEEP_REPOSITORY, LABEL_DIGEST, LABEL_ROLE, LABEL_ROLLOUT, LABEL_STEP, ROLE_NEW, is_in_replacement, keep_tag,
-    labels, parked, temporary,
+    parked, temporary,
 };
-pub use observed::Observed;
-pub use record::{Blueprint, Downtime, Old, Record, TIMER_GRAIN, TRY_LIMIT, Timers, Tried, Was, pause_after};
+pub use observed::{Observed, Sight, image_id};
+pub use part::{Blueprint, Old, Part, Was};
+pub use record::{Downtime, Record, TIMER_GRAIN, TRY_LIMIT, Timers, Tried, pause_after};
+pub use unit::{Place, dependents};
 pub use watch::{PROBE_EVERY_HEALTHY, PROBE_EVERY_STARTING, PROBE_FAILURE_LIMIT, VERIFY_UP, Verdict, Verify, Watch};
 
 #[cfg(doc)]
@@ -90,9 +101,11 @@ fn pass(record: &mut Record, elapsed: Duration) {
     let timers = &mut record.timers;
     timers.pause = timers.pause.saturating_sub(elapsed);
     timers.waited += elapsed;
-    timers.watch.pass(elapsed);
-    timers.verify.pass(elapsed);
     if let Downtime::Running(time) = timers.downtime {
         timers.downtime = Downtime::Running(time + elapsed);
+    }
+    for part in record.parts_mut() {
+        part.watch.pass(elapsed);
+        part.verify.pass(elapsed);
     }
 }

@@ -38,14 +38,14 @@ fn short_key(key: &StepKey) -> String {
 
 /// Name of the new container until it takes over the final one.
 #[must_use]
-pub fn temporary(order: &StepOrder) -> String {
-    format!("{}{NEW_INFIX}{}", order.container, short_key(&order.key))
+pub fn temporary(container: &str, key: &StepKey) -> String {
+    format!("{container}{NEW_INFIX}{}", short_key(key))
 }
 
 /// Name of the old container while it is parked.
 #[must_use]
-pub fn parked(order: &StepOrder) -> String {
-    format!("{}{OLD_INFIX}{}", order.container, short_key(&order.key))
+pub fn parked(container: &str, key: &StepKey) -> String {
+    format!("{container}{OLD_INFIX}{}", short_key(key))
 }
 
 /// Whether a container bears one of these names, so that it is part of a replacement and no instance of its own.
@@ -55,13 +55,18 @@ pub fn is_in_replacement(name: &str) -> bool {
 }
 
 /// The labels of the new container.
-#[must_use]
-pub fn labels(order: &StepOrder) -> Labels {
+pub(super) fn labels(order: &StepOrder) -> Labels {
+    let mut labels = dependent_labels(order);
+    labels.insert(LABEL_DIGEST.to_owned(), order.digest.to_string());
+    labels
+}
+
+/// The labels of a new container that is made only because it depends on the instance: its image is its own.
+pub(super) fn dependent_labels(order: &StepOrder) -> Labels {
     [
         (LABEL_ROLLOUT, order.key.rollout.to_string()),
         (LABEL_STEP, order.key.step.to_string()),
         (LABEL_ROLE, ROLE_NEW.to_owned()),
-        (LABEL_DIGEST, order.digest.to_string()),
     ]
     .map(|(key, value)| (key.to_owned(), value))
     .into()
@@ -86,23 +91,21 @@ mod tests {
 
     #[test]
     fn names_are_the_same_in_every_process_and_version() {
-        let order = order();
-        assert_eq!(temporary(&order), "web.nightshift-new-59d13469a65a");
-        assert_eq!(parked(&order), "web.nightshift-old-59d13469a65a");
-        assert!(is_in_replacement(&temporary(&order)) && is_in_replacement(&parked(&order)));
+        let key = order().key;
+        assert_eq!(temporary("web", &key), "web.nightshift-new-59d13469a65a");
+        assert_eq!(parked("web", &key), "web.nightshift-old-59d13469a65a");
+        assert!(is_in_replacement(&temporary("web", &key)) && is_in_replacement(&parked("web", &key)));
         assert!(!is_in_replacement("web.nightshift"));
     }
 
     #[test]
     fn another_step_has_other_names() {
-        let first = order();
-        let mut others = vec![first.clone(), first.clone(), first.clone()];
-        others[0].key.step = first.key.step.next();
-        others[1].key.generation = first.key.generation.next();
-        others[2].container.push('2');
-        for other in others {
-            assert_ne!(temporary(&first), temporary(&other));
-            assert_ne!(parked(&first), parked(&other));
+        let first = order().key;
+        let next_step = StepKey { step: first.step.next(), ..first.clone() };
+        let next_generation = StepKey { generation: first.generation.next(), ..first.clone() };
+        for (container, key) in [("web", &next_step), ("web", &next_generation), ("web2", &first)] {
+            assert_ne!(temporary("web", &first), temporary(container, key));
+            assert_ne!(parked("web", &first), parked(container, key));
         }
     }
 

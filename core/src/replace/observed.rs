@@ -5,12 +5,16 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::names::{self, LABEL_ROLLOUT, LABEL_STEP};
-use super::record::Record;
+use super::part::Part;
 use crate::container::{ContainerView, Malformed};
+use crate::step::StepKey;
 
-/// What the engine holds of a step at this moment.
+#[cfg(doc)]
+use super::record::Record;
+
+/// What the engine holds of one container of the unit.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Observed {
+pub struct Sight {
     /// The old container, by its id; `None` when it is gone.
     pub old: Option<ContainerView>,
     /// The old container's settings, in one number: [`fingerprint`].
@@ -19,38 +23,42 @@ pub struct Observed {
     pub new: Option<ContainerView>,
     /// The networks that the new container is connected to.
     pub new_networks: BTreeSet<String>,
+}
+
+/// What the engine holds of a step at this moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Observed {
+    /// The instance.
+    pub instance: Sight,
+    /// Those that depend on it, in the order of [`Record::dependents`].
+    pub dependents: Vec<Sight>,
     /// The engine's id of the target image; `None` when it is not there.
     pub image: Option<String>,
 }
 
 impl Observed {
-    /// Reads what was inspected: the container `order.container_id`, the one that [`Record::new_handle`] names, and the
-    /// image [`Record::pull_reference`]; `None` is the engine's "not found".
+    /// The instance, then its dependents: in the order of [`Record::parts`].
+    pub fn parts(&self) -> impl DoubleEndedIterator<Item = &Sight> {
+        std::iter::once(&self.instance).chain(&self.dependents)
+    }
+}
+
+impl Sight {
+    /// Reads what was inspected of one part: the container [`Part::id`], and the one that [`Part::new_handle`] names;
+    /// `None` is the engine's "not found".
     ///
     /// A container under the temporary name that does not carry this step's labels is somebody else's and not seen.
     ///
     /// # Errors
     /// An inspect lacks what every engine says.
-    pub fn read(
-        record: &Record,
-        old: Option<&Value>,
-        new: Option<&Value>,
-        image: Option<&Value>,
-    ) -> Result<Self, Malformed> {
+    pub fn read(key: &StepKey, part: &Part, old: Option<&Value>, new: Option<&Value>) -> Result<Self, Malformed> {
         let old_settings = old.map(fingerprint);
         let old = old.map(ContainerView::from_inspect).transpose()?;
-        let view = new.map(ContainerView::from_inspect).transpose()?.filter(|view| belongs(record, view));
+        let view = new.map(ContainerView::from_inspect).transpose()?.filter(|view| belongs(key, part, view));
         let networks = new.filter(|_| view.is_some()).and_then(|inspect| inspect.pointer("/NetworkSettings/Networks"));
         let new_networks =
             networks.and_then(Value::as_object).map(|networks| networks.keys().cloned().collect()).unwrap_or_default();
-        let image = match image {
-            Some(inspect) => {
-                let id = inspect.get("Id").and_then(Value::as_str).ok_or(Malformed("/Id"))?;
-                Some(id.to_owned())
-            }
-            None => None,
-        };
-        Ok(Self { old, old_settings, new: view, new_networks, image })
+        Ok(Self { old, old_settings, new: view, new_networks })
     }
 }
 
@@ -63,11 +71,18 @@ pub(super) fn fingerprint(inspect: &Value) -> u64 {
     names::fnv(&format!("{}\n{}\n{networks:?}", part("Config"), part("HostConfig")))
 }
 
-fn belongs(record: &Record, view: &ContainerView) -> bool {
-    if record.new_id.as_ref() == Some(&view.id) {
+/// The engine's id of an image that was inspected.
+///
+/// # Errors
+/// The inspect has none.
+pub fn image_id(inspect: &Value) -> Result<String, Malformed> {
+    inspect.get("Id").and_then(Value::as_str).map(str::to_owned).ok_or(Malformed("/Id"))
+}
+
+fn belongs(key: &StepKey, part: &Part, view: &ContainerView) -> bool {
+    if part.new_id.as_ref() == Some(&view.id) {
         return true;
     }
-    let key = &record.order.key;
     view.labels.get(LABEL_ROLLOUT).is_some_and(|rollout| rollout == key.rollout.as_str())
         && view.labels.get(LABEL_STEP).is_some_and(|step| *step == key.step.to_string())
 }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::action::Action;
+use super::blueprint::UnitPlan;
+use super::hooks::HookLog;
 use super::names;
-use super::watch::{Verify, Watch};
-use crate::container::ContainerView;
+use super::part::Part;
 use crate::ids::ContainerId;
 use crate::step::{Failure, FailureKind, LOG_LIMIT_BYTES, StepOrder, StepPhase, StepReport};
 
@@ -20,54 +20,8 @@ pub const TRY_LIMIT: u32 = 5;
 /// Longest text kept of a refusal, in characters: an engine's message is a sentence, not a book.
 const MESSAGE_LIMIT_CHARS: usize = 500;
 
-/// What a look is called where it is refused.
-const LOOK: &str = "look at the containers";
-
 /// Timers that went on by less than this are not worth a write to the journal; a crash loses at most as much of them.
 pub const TIMER_GRAIN: Duration = Duration::from_secs(5);
-
-/// Grace period of a container that does not name its own: the engine's default.
-const DEFAULT_GRACE: Duration = Duration::from_secs(10);
-
-/// What the old container was doing when the step began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Was {
-    /// Running; the engine's health check said healthy.
-    RunningHealthy,
-    /// Running, without a health check or not (yet) healthy.
-    Running,
-    /// In a restart loop.
-    Restarting,
-    /// Stopped or never started: the new one is not started either.
-    Stopped,
-}
-
-/// What is known of the old container from before anything was changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Old {
-    /// Id of its image.
-    pub image_id: String,
-    /// What it was doing.
-    pub was: Was,
-    /// Its restart policy, raw.
-    pub restart_policy: Value,
-    /// How long the engine waits between its stop signal and the kill.
-    #[serde(with = "crate::duration::text")]
-    pub grace: Duration,
-}
-
-/// The configuration of the new container, worked out before anything was changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Blueprint {
-    /// Body of the create call.
-    pub create_body: Value,
-    /// Networks to connect before the start: name and body of the call.
-    pub connects: Vec<(String, Value)>,
-    /// The settings that it was worked out from: [`super::observed::fingerprint`]. None in a journal of an older version.
-    #[serde(default)]
-    pub settings: Option<u64>,
-}
 
 /// How often the engine refused an action, and its last words.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,10 +50,6 @@ pub enum Downtime {
 /// What time has gone by, as far as the rules ask for it. It counts only while an agent looks on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timers {
-    /// Of the new container.
-    pub watch: Watch,
-    /// Of the old container that was brought back.
-    pub verify: Verify,
     /// Time since the order came in, as long as nothing was begun.
     pub waited: Duration,
     /// What is left of the pause after a refusal.
@@ -115,9 +65,11 @@ pub struct Record {
     pub order: StepOrder,
     /// How far the step is. Only grows.
     pub phase: StepPhase,
-    /// The old container as it was found.
-    pub old: Option<Old>,
-    /// Whether a change of the old container was begun. Until then a failure leaves everything untouched.
+    /// The instance.
+    pub instance: Part,
+    /// Containers that depend on it and are replaced with it, on their own images: each after what it depends on.
+    pub dependents: Vec<Part>,
+    /// Whether a change of an old container was begun. Until then a failure leaves everything untouched.
     pub old_touched: bool,
     /// Whether the engine takes the calls that will be needed.
     #[serde(default)]
@@ -126,18 +78,14 @@ pub struct Record {
     pub image_id: Option<String>,
     /// Images that are held by a tag.
     pub kept_images: Vec<String>,
-    /// The new container's configuration.
-    pub blueprint: Option<Blueprint>,
-    /// The new container.
-    pub new_id: Option<ContainerId>,
     /// Set: the step goes backward. Never unset.
     pub failure: Option<Failure>,
     /// Whether the failed container's log was asked for.
     pub log_taken: bool,
-    /// How often the old container was started again.
-    pub old_starts: u32,
-    /// Whether the old container was seen in its former state again.
-    pub verified: bool,
+    /// The new container that failed, where it is not the instance's.
+    pub culprit: Option<ContainerId>,
+    /// Which hooks were called.
+    pub hooks: HookLog,
     /// Work after the commit that is done: the followed tag.
     pub followed_tagged: bool,
     /// Work after the commit that is done: old images.
@@ -154,7 +102,7 @@ pub fn pause_after(count: u32) -> Duration {
     Duration::from_secs(1 << count.saturating_sub(1).min(4))
 }
 
-fn shortened(text: &str) -> String {
+pub(super) fn shortened(text: &str) -> String {
     text.chars().take(MESSAGE_LIMIT_CHARS).collect()
 }
 
@@ -163,45 +111,24 @@ pub(super) fn failure(kind: FailureKind, reason: impl Into<String>) -> Failure {
     Failure { kind, reason: reason.into(), log: String::new() }
 }
 
-/// The kind of a refusal, unless the words speak of the node and not of the image: a call that is forbidden, no space, a port that someone
-/// else has, or an engine that lost hold of its own runtime, as after a crash (`task … already exists`). None of these
-/// must bar a version from the whole fleet.
-pub(super) fn node_or(kind: FailureKind, message: &str) -> FailureKind {
-    let message = message.to_lowercase();
-    let of_node = [
-        "no space left on device",
-        // A socket proxy, or a plugin of the engine, that forbids the call.
-        "refused with status 401",
-        "refused with status 403",
-        "port is already allocated",
-        "address already in use",
-        "already exists",
-        "ttrpc: closed",
-        "transport is closing",
-        "context deadline exceeded",
-        "context canceled",
-    ];
-    if of_node.iter().any(|words| message.contains(words)) { FailureKind::Engine } else { kind }
-}
-
 impl Record {
     /// A step that has just been ordered.
     #[must_use]
     pub fn new(order: StepOrder) -> Self {
+        let instance = Part::new(order.container.clone(), order.container_id.clone());
         Self {
             order,
             phase: StepPhase::Assigned,
-            old: None,
+            instance,
+            dependents: Vec::new(),
             old_touched: false,
             calls_tried: false,
             image_id: None,
             kept_images: Vec::new(),
-            blueprint: None,
-            new_id: None,
             failure: None,
             log_taken: false,
-            old_starts: 0,
-            verified: false,
+            culprit: None,
+            hooks: HookLog::default(),
             followed_tagged: false,
             images_cleaned: false,
             tried: BTreeMap::new(),
@@ -209,10 +136,20 @@ impl Record {
         }
     }
 
-    /// By which the new container is inspected: its id, or its temporary name as long as the id is not known.
-    #[must_use]
-    pub fn new_handle(&self) -> String {
-        self.new_id.as_ref().map_or_else(|| names::temporary(&self.order), |id| id.0.clone())
+    /// The containers of the unit: the instance, then what depends on it. In this order they are created and started, in
+    /// the opposite one stopped.
+    pub fn parts(&self) -> impl DoubleEndedIterator<Item = &Part> {
+        std::iter::once(&self.instance).chain(&self.dependents)
+    }
+
+    /// The same, to be changed.
+    pub fn parts_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut Part> {
+        std::iter::once(&mut self.instance).chain(&mut self.dependents)
+    }
+
+    /// The part that an old or new container belongs to.
+    pub(super) fn part_of(&mut self, container: &ContainerId) -> Option<&mut Part> {
+        self.parts_mut().find(|part| part.id == *container || part.new_id.as_ref() == Some(container))
     }
 
     /// What is pulled, and by which the target image is inspected.
@@ -232,8 +169,8 @@ impl Record {
         StepReport {
             key: self.order.key.clone(),
             phase: self.phase,
-            old_container_id: self.old.as_ref().map(|_| self.order.container_id.clone()),
-            new_container_id: self.new_id.clone(),
+            old_container_id: self.instance.old.as_ref().map(|_| self.order.container_id.clone()),
+            new_container_id: self.instance.new_id.clone(),
             downtime_ms: downtime,
             failure: self.failure.clone().filter(|_| tells_failure),
         }
@@ -265,9 +202,13 @@ impl Record {
     /// Whether `self` must be written before anything is done, when `saved` is what the journal holds.
     #[must_use]
     pub fn differs_from(&self, saved: &Self) -> bool {
-        let same_but_timers = Self { timers: saved.timers.clone(), ..self.clone() } == *saved;
-        let spent = |record: &Self| record.timers.watch.spent + record.timers.verify.spent;
-        !same_but_timers || spent(self).abs_diff(spent(saved)) >= TIMER_GRAIN
+        let mut same_but_timers = Self { timers: saved.timers.clone(), ..self.clone() };
+        for (part, saved) in same_but_timers.parts_mut().zip(saved.parts()) {
+            *part = part.with_timers_of(saved);
+        }
+        let spent =
+            |record: &Self| -> Duration { record.parts().map(|part| part.watch.spent + part.verify.spent).sum() };
+        same_but_timers != *saved || spent(self).abs_diff(spent(saved)) >= TIMER_GRAIN
     }
 
     /// Folds in that an action was done, for those whose effect no inspect shows.
@@ -277,12 +218,15 @@ impl Record {
             Action::KeepImage { image_id, .. } => self.kept_images.push(image_id.clone()),
             Action::TagFollowed { .. } => self.followed_tagged = true,
             Action::CleanImages { .. } => self.images_cleaned = true,
-            Action::StartOld { .. } => {
-                self.old_starts += 1;
-                self.timers.pause = if self.old_starts > 1 { pause_after(self.old_starts) } else { Duration::ZERO };
+            Action::StartOld { old } => {
+                let Some(part) = self.part_of(old) else { return };
+                part.old_starts += 1;
+                let starts = part.old_starts;
+                self.timers.pause = if starts > 1 { pause_after(starts) } else { Duration::ZERO };
             }
             Action::Pull { .. }
             | Action::Plan
+            | Action::Hook { .. }
             | Action::Create { .. }
             | Action::Connect { .. }
             | Action::ParkRestartPolicy { .. }
@@ -304,22 +248,28 @@ impl Record {
         }
     }
 
-    /// Folds in the answer to [`Action::Plan`]: the configuration, or why there can be none.
-    pub fn planned(&mut self, result: Result<Blueprint, Failure>) {
+    /// Folds in the answer to [`Action::Plan`]: the configurations, or why there can be none.
+    pub fn planned(&mut self, result: Result<UnitPlan, Failure>) {
         match result {
-            Ok(blueprint) => self.blueprint = Some(blueprint),
+            Ok(plan) => {
+                self.instance.blueprint = Some(plan.instance);
+                self.dependents = plan.dependents;
+            }
             Err(failure) => self.failure = Some(failure),
         }
     }
 
     /// Folds in the answer to [`Action::Create`].
-    pub fn created(&mut self, id: ContainerId) {
-        self.new_id = Some(id);
+    pub fn created(&mut self, name: &str, id: ContainerId) {
+        let key = self.order.key.clone();
+        if let Some(part) = self.parts_mut().find(|part| names::temporary(&part.name, &key) == name) {
+            part.new_id = Some(id);
+        }
     }
 
-    /// Folds in the answer to [`Action::Probe`]: whether the container is healthy, or why not.
+    /// Folds in the answer to [`Action::Probe`]: whether the instance is healthy, or why not.
     pub fn probed(&mut self, result: Result<(), String>) {
-        self.timers.watch.probed(result.map_err(|reason| shortened(&reason)));
+        self.instance.watch.probed(result.map_err(|reason| shortened(&reason)));
     }
 
     /// Folds in the answer to [`Action::TakeLog`]; empty when there is none to have. The end of it is kept.
@@ -334,98 +284,8 @@ impl Record {
         }
     }
 
-    /// Folds in that the engine refused an action, in its own words. Not for an engine that is away, and only when a
-    /// second look says that the action is still to be done. `transient`: while nothing was touched, trying again makes sense.
-    pub fn refused(&mut self, action: &Action, message: &str, transient: bool) {
-        let message = shortened(message);
-        let count = self.count(action.words(), &message);
-        let waits = transient && count < TRY_LIMIT && matches!(action, Action::Pull { .. } | Action::TryCalls);
-        let kind = refusal_of(action, &message).filter(|_| !waits);
-        self.failed(action, kind, &message, count);
-    }
-
-    /// Folds in that an action had no answer, or none that can be understood, and that a second look, which the engine did
-    /// answer, says that it is still to be done. That may pass, so it is tried again; not for ever.
-    pub fn unanswered(&mut self, action: &Action, message: &str) {
-        let message = shortened(message);
-        let count = self.count(action.words(), &message);
-        let kind = refusal_of(action, &message).filter(|_| count >= TRY_LIMIT);
-        // Silence says nothing about the version.
-        let kind = kind.map(|kind| if kind.blames_the_version() { FailureKind::Engine } else { kind });
-        self.failed(action, kind, &message, count);
-    }
-
-    /// Folds in that the engine refuses a look at what it holds, and says whether the step ends by that: as long as nothing
-    /// was made there is nothing to take back. Later, the next look must be waited for.
-    pub fn not_seen(&mut self, message: &str) -> bool {
-        let message = shortened(message);
-        let count = self.count(LOOK, &message);
-        let nothing_made = self.blueprint.is_none() && self.new_id.is_none() && !self.old_touched;
-        if self.phase.is_end() || !nothing_made || count < TRY_LIMIT {
-            return false;
-        }
-        self.failure = Some(failure(FailureKind::Engine, format!("could not {LOOK}: {message}")));
-        self.reach(StepPhase::Untouched);
-        true
-    }
-
-    fn count(&mut self, words: &str, message: &str) -> u32 {
-        let tried = self.tried.entry(words.to_owned()).or_default();
-        tried.count += 1;
-        message.clone_into(&mut tried.message);
-        tried.count
-    }
-
-    fn failed(&mut self, action: &Action, kind: Option<FailureKind>, message: &str, count: u32) {
-        match (kind, action) {
-            (Some(kind), _) => self.failure = Some(failure(kind, format!("could not {}: {message}", action.words()))),
-            (None, Action::TakeLog { .. }) => self.log_taken = true,
-            (None, Action::Probe { .. } | Action::Wait(_) | Action::End) => {}
-            (None, _) => self.timers.pause = pause_after(count),
-        }
-    }
-
-    /// Whether an action was refused as often as it may be.
-    pub(super) fn exhausted(&self, action: &Action) -> bool {
-        self.tried.get(action.words()).is_some_and(|tried| tried.count >= TRY_LIMIT)
-    }
-
     /// Moves on to a phase, never back.
     pub(super) fn reach(&mut self, phase: StepPhase) {
         self.phase = self.phase.max(phase);
     }
-}
-
-/// What a refused action says about a step that goes forward; none where it is tried again, or does not matter.
-fn refusal_of(action: &Action, message: &str) -> Option<FailureKind> {
-    match action {
-        Action::Pull { .. } => Some(FailureKind::Pull),
-        Action::TryCalls | Action::KeepImage { .. } | Action::Plan => Some(FailureKind::Precondition),
-        Action::Create { .. } | Action::Connect { .. } | Action::Start { .. } => {
-            Some(node_or(FailureKind::EngineRefused, message))
-        }
-        Action::ParkRestartPolicy { .. }
-        | Action::RenameOldAway { .. }
-        | Action::RenameNewIn { .. }
-        | Action::StopOld { .. } => Some(FailureKind::Engine),
-        Action::TakeLog { .. }
-        | Action::Probe { .. }
-        | Action::Wait(_)
-        | Action::End
-        | Action::RemoveOld { .. }
-        | Action::TagFollowed { .. }
-        | Action::CleanImages { .. }
-        | Action::ParkNewPolicy { .. }
-        | Action::StopNew { .. }
-        | Action::RenameNewOut { .. }
-        | Action::RenameOldBack { .. }
-        | Action::RestoreRestartPolicy { .. }
-        | Action::StartOld { .. }
-        | Action::RemoveNew { .. } => None,
-    }
-}
-
-/// How long a container is given between stop signal and kill.
-pub(super) fn grace(view: &ContainerView) -> Duration {
-    view.stop_timeout_seconds.map_or(DEFAULT_GRACE, Duration::from_secs)
 }

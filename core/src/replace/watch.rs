@@ -8,7 +8,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::record::{TIMER_GRAIN, Was};
+use super::part::{Old, Was};
+use super::record::TIMER_GRAIN;
 use crate::container::{ContainerView, Health, RunState};
 use crate::duration;
 use crate::spec::HealthCheck;
@@ -34,6 +35,9 @@ pub struct Watch {
     pub healthy_for: Option<Duration>,
     /// Whether it was ever healthy.
     pub was_healthy: bool,
+    /// Whether it runs without the old one beside it: only from then on does the monitor period count.
+    #[serde(default)]
+    pub alone: bool,
     /// The run that is judged: a restart of the engine begins another one.
     pub started_at: Option<DateTime<Utc>>,
     /// Time since the last probe.
@@ -84,6 +88,25 @@ impl Watch {
                 self.probe_failures = self.probe_failures.saturating_add(1);
                 self.probe_error = reason;
             }
+        }
+    }
+
+    /// The old container is gone: what was good beside it must now be good without it.
+    pub(super) fn left_alone(&mut self) {
+        if !self.alone {
+            self.alone = true;
+            self.healthy_for = self.healthy_for.map(|_| Duration::ZERO);
+        }
+    }
+
+    /// Judges the new container of one that depends on the instance, by its own health check, if the old one passed it: who
+    /// was unhealthy before needs only to run.
+    pub(super) fn judge_dependent(&mut self, view: &ContainerView, old: Option<&Old>, order: &StepOrder) -> Verdict {
+        let order = StepOrder { health: HealthCheck::Auto, ..order.clone() };
+        match old.map(|old| old.was) {
+            Some(Was::RunningHealthy) => self.judge(view, &order),
+            Some(Was::Running) => self.judge(&ContainerView { health: Health::None, ..view.clone() }, &order),
+            Some(Was::Restarting | Was::Stopped) | None => Verdict::Good,
         }
     }
 

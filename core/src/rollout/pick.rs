@@ -97,7 +97,7 @@ impl Rollout {
             let alarm_at = since + TimeDelta::from_std(context.unknown_after).unwrap_or(TimeDelta::MAX);
             return WaitingOn::Unknown { node, container, alarm_at };
         }
-        let limit = self.spec.update.worst_case(step.canary) + OVERDUE_MARGIN;
+        let limit = self.spec.worst_case(step.canary) + OVERDUE_MARGIN;
         let running = step.started_at.map(|at| (context.now - at).to_std().unwrap_or_default());
         WaitingOn::Step { node, container, phase: step.phase, overdue: running.is_some_and(|time| time > limit) }
     }

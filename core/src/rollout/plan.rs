@@ -53,10 +53,10 @@ impl std::fmt::Display for Skip {
 }
 
 /// Every instance of an app on connected nodes as a possible step towards a digest, in the order in which they go: nodes
-/// labelled `canary` first, then by name.
+/// labelled `canary` first, then by name; on a node by name, unless labels say which goes first ([`crate::precedence`]).
 #[must_use]
 pub fn candidates(app: &App, catalog: &Catalog, fleet: &Fleet, to: &Digest, backwards: bool) -> Vec<Candidate> {
-    let mut found: Vec<(bool, Candidate)> = Vec::new();
+    let mut found: Vec<(bool, &InstanceView, Candidate)> = Vec::new();
     for (node, instance) in fleet.instances(&app.spec.name) {
         let Some(known) = catalog.node(node) else { continue };
         if !app.spec.nodes.matches(&known.labels) {
@@ -65,12 +65,37 @@ pub fn candidates(app: &App, catalog: &Catalog, fleet: &Fleet, to: &Digest, back
         let step = planned(app, node, instance, to);
         let rival = rival(app, catalog, fleet, node, &instance.container).cloned().map(Skip::Contested);
         let skipped = skip(app, known.availability, instance, &step, backwards).or(rival);
-        found.push((!is_canary(&known.labels), Candidate { step, skipped }));
+        found.push((!is_canary(&known.labels), instance, Candidate { step, skipped }));
     }
-    found.sort_by(|(a_late, a), (b_late, b)| {
+    found.sort_by(|(a_late, _, a), (b_late, _, b)| {
         (a_late, &a.step.node, &a.step.container).cmp(&(b_late, &b.step.node, &b.step.container))
     });
-    found.into_iter().map(|(_, candidate)| candidate).collect()
+    by_precedence(found.into_iter().map(|(_, instance, candidate)| (instance, candidate)).collect())
+}
+
+/// Within each node, each after those that its labels put before it; else as they stand. In a circle of labels there is no
+/// right order, and the one by name stays.
+fn by_precedence(sorted: Vec<(&InstanceView, Candidate)>) -> Vec<Candidate> {
+    let mut ordered = Vec::with_capacity(sorted.len());
+    let mut here: Vec<(&InstanceView, Candidate)> = Vec::new();
+    for (instance, candidate) in sorted {
+        if here.first().is_some_and(|(_, first)| first.step.node != candidate.step.node) {
+            ordered.extend(on_one_node(std::mem::take(&mut here)));
+        }
+        here.push((instance, candidate));
+    }
+    ordered.extend(on_one_node(here));
+    ordered
+}
+
+fn on_one_node(mut left: Vec<(&InstanceView, Candidate)>) -> Vec<Candidate> {
+    let mut ordered = Vec::with_capacity(left.len());
+    while !left.is_empty() {
+        let waits = |instance: &InstanceView| left.iter().any(|(other, _)| instance.after.contains(&other.container));
+        let free = left.iter().position(|(instance, _)| !waits(instance)).unwrap_or(0);
+        ordered.push(left.remove(free).1);
+    }
+    ordered
 }
 
 /// The same for a rollout that keeps to the quiet hours: where no window names the node, no step could ever start.

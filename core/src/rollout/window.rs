@@ -146,7 +146,7 @@ impl Rollout {
             quiet: in_force.quiet_hours.as_ref().filter(|_| !exempt),
             without: if exempt || self.overrides.now { Ok(None) } else { Err(WaitingOn::NoQuietHours) },
             overrides: self.overrides,
-            worst_case: self.spec.update.worst_case(canary),
+            worst_case: self.spec.worst_case(canary),
             context,
             answers: BTreeMap::new(),
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::{AppSpec, HealthCheck, InstanceSelector};
+use super::{AppSpec, HealthCheck, HookPoint, InstanceSelector};
 
 /// What stands for a value that is not there.
 const NONE: &str = "none";
@@ -25,6 +25,11 @@ fn flat(spec: &AppSpec) -> BTreeMap<String, String> {
     let mut whole = serde_json::to_value(spec).expect("a spec has only text keys and finite numbers");
     // Choices between kinds read better as one value, and files write a ratio where specs hold exact thousandths.
     whole["health"] = health_text(&spec.health).into();
+    for point in HookPoint::ALL {
+        if let Some(hook) = spec.hooks.at(point) {
+            whole["hooks"][point.as_str()] = hook.to_string().into();
+        }
+    }
     whole["instances"] = instances_text(&spec.instances).into();
     if let Some(update) = whole["update"].as_object_mut() {
         update.remove("max_failure_permille");
@@ -110,12 +115,14 @@ mod tests {
         let new = spec(
             "name = 'web'\nimage = 'r.example/web:2'\nnodes = 'role=web'\n\
              [quiet_hours]\ntimezone = 'UTC'\n[[quiet_hours.allow]]\ndays = ['sat']\nstart = '22:00'\nduration = '2h'\n\
-             [update]\nmonitor = '10s'\nfailure_action = 'continue'\nmax_failure_ratio = 0.25\n[instances]\nname = 'web-*'\n[health]\ntcp = 80\n",
+             [update]\nmonitor = '10s'\nfailure_action = 'continue'\nmax_failure_ratio = 0.25\n[instances]\nname = 'web-*'\n[health]\ntcp = 80\n\
+             [hooks]\ndrain = { exec = ['drain', 'now'], timeout = '1m' }\n",
         );
         let expect = [
             "after: [db] -> []",
             "freshness.max_age: 7d -> none",
             "health: auto -> tcp 80",
+            "hooks.drain: none -> exec [\"drain\", \"now\"] within 1m",
             "image: r.example/web:1 -> r.example/web:2",
             "instances: label nightshift.app=web -> name web-*",
             "nodes: \"\" -> role=web",

@@ -4,6 +4,7 @@
 //! problem reported at its line, is the business of [`crate::config`].
 
 mod differences;
+mod hooks;
 mod update;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use crate::image::{ImageRef, Repository, repository_of};
 use crate::labels::{Labels, Selector};
 use crate::quiet::QuietHours;
 pub use differences::spec_differences;
+pub use hooks::{DEFAULT_HOOK_TIMEOUT, Hook, HookCall, HookPoint, Hooks, SKIP_EXIT_CODE, SKIP_HTTP_STATUS};
 pub use update::{FailureAction, RolloutMode, Supersede, UpdateConfig, UpdateOrder};
 
 /// Label by which a container belongs to an app when the app file says nothing else.
@@ -44,8 +46,19 @@ pub struct AppSpec {
     pub update: UpdateConfig,
     /// How a new instance is judged.
     pub health: HealthCheck,
+    /// What is called around a replacement.
+    #[serde(default, skip_serializing_if = "Hooks::is_empty")]
+    pub hooks: Hooks,
     /// Apps whose rollouts go first.
     pub after: Vec<AppName>,
+}
+
+impl AppSpec {
+    /// Time that one step may need at worst on the node, rollback and hooks included.
+    #[must_use]
+    pub fn worst_case(&self, canary: bool) -> Duration {
+        self.update.worst_case(canary) + self.hooks.worst_case()
+    }
 }
 
 /// Which containers on a node are instances of an app.

@@ -64,7 +64,7 @@ impl<T> Within for Result<T, Error> {
 }
 
 /// A message field that must be set.
-pub(super) fn required<T>(field: &str, value: Option<T>) -> Result<T, Error> {
+pub fn required<T>(field: &str, value: Option<T>) -> Result<T, Error> {
     value.ok_or_else(|| Error::missing(field))
 }
 

@@ -12,6 +12,10 @@ use crate::pb;
 const REFERENCE_LIMIT_BYTES: usize = 1024;
 /// Most digests of one image in one repository: each push of the same content under another index adds one.
 const DIGEST_LIMIT: usize = 256;
+/// Most containers that go before one: more than anybody orders by hand.
+const AFTER_LIMIT: usize = 64;
+/// Most obstacles of one container: a range of published ports makes one for each port.
+const OBSTACLE_LIMIT: usize = 64;
 /// Most instances on one node: more containers than one engine carries.
 const INSTANCE_LIMIT: usize = 16 * 1024;
 
@@ -28,6 +32,13 @@ impl From<&InstanceView> for pb::Instance {
             health: pb::ContainerHealth::from(instance.health).into(),
             refusal: start_of(instance.refusal.as_deref().unwrap_or_default(), REASON_LIMIT_BYTES),
             image_created: instance.image_created.map(from_timestamp),
+            after: instance.after.iter().take(AFTER_LIMIT).cloned().collect(),
+            start_first_obstacles: instance
+                .start_first_obstacles
+                .iter()
+                .take(OBSTACLE_LIMIT)
+                .map(|obstacle| start_of(obstacle, REASON_LIMIT_BYTES))
+                .collect(),
         }
     }
 }
@@ -37,6 +48,9 @@ impl TryFrom<pb::Instance> for InstanceView {
     fn try_from(instance: pb::Instance) -> Result<Self, Error> {
         let digests = list("digests", instance.digests, DIGEST_LIMIT)?;
         let refusal = bounded("refusal", instance.refusal, REASON_LIMIT_BYTES)?;
+        let after = list("after", instance.after, AFTER_LIMIT)?;
+        let obstacles = list("start_first_obstacles", instance.start_first_obstacles, OBSTACLE_LIMIT)?;
+        let obstacle = |text| bounded("start_first_obstacles", text, REASON_LIMIT_BYTES);
         Ok(Self {
             app: parsed("app", &instance.app)?,
             container_id: container_id("container_id", instance.container_id)?,
@@ -48,6 +62,11 @@ impl TryFrom<pb::Instance> for InstanceView {
             health: Word::from_wire("health", instance.health)?,
             refusal: (!refusal.is_empty()).then_some(refusal),
             image_created: optional_timestamp("image_created", instance.image_created)?,
+            after: after
+                .into_iter()
+                .map(|name| text("after", name, CONTAINER_LIMIT_BYTES))
+                .collect::<Result<_, _>>()?,
+            start_first_obstacles: obstacles.into_iter().map(obstacle).collect::<Result<_, _>>()?,
         })
     }
 }
@@ -96,13 +115,22 @@ mod tests {
             health: Health::None,
             refusal: Some("it was started with a device".into()),
             image_created: Some("2026-11-01T00:00:00Z".parse().expect("an instant")),
+            after: vec!["db".into()],
+            start_first_obstacles: vec!["it publishes 80/tcp on host port 8080".into()],
         }
     }
 
     #[test]
     fn an_inventory_survives_the_wire() {
-        let bare =
-            InstanceView { digests: vec![], refusal: None, image_created: None, image: String::new(), ..instance() };
+        let bare = InstanceView {
+            digests: vec![],
+            refusal: None,
+            image_created: None,
+            image: String::new(),
+            after: vec![],
+            start_first_obstacles: vec![],
+            ..instance()
+        };
         let both = [instance(), bare];
         assert_eq!(pb::Inventory::of(&both, 1).into_instances(), Ok(Ok(both.to_vec())));
         assert_eq!(pb::Inventory::of(&[], 1).into_instances(), Ok(Ok(vec![])));
@@ -130,7 +158,11 @@ mod tests {
     #[test]
     fn a_malformed_or_endless_instance_is_refused() {
         type Breaks = fn(&mut pb::Instance);
-        let cases: [(&str, Breaks); 5] = [
+        let cases: [(&str, Breaks); 7] = [
+            ("after", |instance| instance.after = vec!["x".into(); AFTER_LIMIT + 1]),
+            ("start_first_obstacles", |instance| {
+                instance.start_first_obstacles = vec!["x".repeat(REASON_LIMIT_BYTES + 1)];
+            }),
             ("digests", |instance| instance.digests = vec!["latest".into()]),
             ("digests", |instance| instance.digests = vec![String::new(); DIGEST_LIMIT + 1]),
             ("refusal", |instance| instance.refusal = "x".repeat(REASON_LIMIT_BYTES + 1)),

@@ -6,6 +6,7 @@
 //! peer from filling memory and logs.
 
 mod field;
+mod hooks;
 mod image;
 mod instance;
 mod step;
@@ -13,5 +14,5 @@ mod time;
 mod watch;
 mod words;
 
-pub use field::{Error, Within};
+pub use field::{Error, Within, required};
 pub use time::{duration, from_duration, from_timestamp, optional_timestamp, timestamp};

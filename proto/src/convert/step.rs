@@ -55,6 +55,8 @@ impl From<&StepOrder> for pb::StepOrder {
             monitor: Some(from_duration(order.monitor)),
             keep_images: order.keep_images,
             start_within: Some(from_duration(order.start_within)),
+            hooks: (!order.hooks.is_empty()).then(|| (&order.hooks).into()),
+            node: order.node.as_str().to_owned(),
         }
     }
 }
@@ -66,6 +68,7 @@ impl TryFrom<pb::StepOrder> for StepOrder {
             key: required("key", order.key)?.try_into().within("key")?,
             epoch: epoch("epoch", order.epoch)?,
             purpose: Word::from_wire("purpose", order.purpose)?,
+            node: parsed("node", &order.node)?,
             app: parsed("app", &order.app)?,
             container: text("container", order.container, CONTAINER_LIMIT_BYTES)?,
             container_id: container_id("container_id", order.container_id)?,
@@ -73,6 +76,7 @@ impl TryFrom<pb::StepOrder> for StepOrder {
             digest: parsed("digest", &order.digest)?,
             order: Word::from_wire("order", order.order)?,
             health: required("health", order.health)?.try_into().within("health")?,
+            hooks: order.hooks.map(TryInto::try_into).transpose().within("hooks")?.unwrap_or_default(),
             healthy_deadline: duration("healthy_deadline", order.healthy_deadline)?,
             monitor: duration("monitor", order.monitor)?,
             keep_images: order.keep_images,
@@ -119,16 +123,18 @@ impl TryFrom<pb::HealthCheck> for HealthCheck {
                 Ok(Self::Http { port: port("port", http.port).within("http")?, path })
             }
             Some(Check::Tcp(tcp)) => Ok(Self::Tcp { port: port("port", tcp.port).within("tcp")? }),
-            Some(Check::Exec(exec)) => {
-                let command = list("exec.command", exec.command, COMMAND_LIMIT)?;
-                if command.first().is_none_or(String::is_empty) {
-                    return Err(Error::missing("exec.command"));
-                }
-                let bound = |word| bounded("exec.command", word, COMMAND_WORD_LIMIT_BYTES);
-                Ok(Self::Exec { command: command.into_iter().map(bound).collect::<Result<_, _>>()? })
-            }
+            Some(Check::Exec(exec)) => Ok(Self::Exec { command: command("exec.command", exec.command)? }),
         }
     }
+}
+
+/// A program and its arguments.
+pub(super) fn command(field: &str, words: Vec<String>) -> Result<Vec<String>, Error> {
+    let words = list(field, words, COMMAND_LIMIT)?;
+    if words.first().is_none_or(String::is_empty) {
+        return Err(Error::missing(field));
+    }
+    words.into_iter().map(|word| bounded(field, word, COMMAND_WORD_LIMIT_BYTES)).collect()
 }
 
 impl From<&Failure> for pb::Failure {

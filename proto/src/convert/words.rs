@@ -61,7 +61,7 @@ words!(
         Broken
     }
 );
-words!(FailureKind = FailureKind { Unhealthy, EngineRefused, Pull, Precondition, NotAccepted, Engine });
+words!(FailureKind = FailureKind { Unhealthy, EngineRefused, Pull, Precondition, NotAccepted, Engine, Hook, Skipped });
 words!(Purpose = Purpose { Update, Rollback });
 words!(UpdateOrder = UpdateOrder { StopFirst, StartFirst });
 words!(RunState = ContainerState { Created, Running, Paused, Restarting, Removing, Exited, Dead });

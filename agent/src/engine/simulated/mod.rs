@@ -346,7 +346,14 @@ impl Engine for SimulatedEngine {
         self.change(Call::LogsTail, deadline::READ, |world| world.log(&container.0, lines, limit_bytes)).await
     }
 
-    async fn exec(&self, container: &ContainerId, command: &[String], deadline: Duration) -> Result<ExecOutcome> {
+    /// The variables make no difference here: a simulated command does nothing with them.
+    async fn exec(
+        &self,
+        container: &ContainerId,
+        command: &[String],
+        _environment: &[String],
+        deadline: Duration,
+    ) -> Result<ExecOutcome> {
         let work = async {
             if let Some(outcome) = self.with(|world| world.command(&container.0, command))? {
                 return Ok(outcome);

@@ -32,6 +32,21 @@ fn a_node_with_the_canary_label_goes_first_and_is_watched_longer() {
 }
 
 #[test]
+fn on_a_node_labels_say_which_container_goes_first() {
+    let mut bench = Bench::new(&["n1", "n2"]);
+    let named = |name: &str, after: &[&str]| InstanceView {
+        after: after.iter().map(|&other| other.to_owned()).collect(),
+        ..instance(name, 1)
+    };
+    bench.inventory("n1", vec![named("a", &["b"]), named("b", &["c"]), named("c", &["elsewhere"])]);
+    bench.inventory("n2", vec![named("a", &["b"]), named("b", &["a"])]);
+    bench.tested(2);
+    let rollout = bench.rollout();
+    let order: Vec<_> = rollout.steps.iter().map(|step| format!("{}/{}", step.node, step.container)).collect();
+    assert_eq!(order, ["n1/c", "n1/b", "n1/a", "n2/a", "n2/b"]);
+}
+
+#[test]
 fn the_canary_is_alone_and_then_as_many_as_parallelism_allows() {
     let mut bench = Bench::with(&["n1", "n2", "n3", "n4"], |spec| spec.update.parallelism = 2);
     bench.tested(2);

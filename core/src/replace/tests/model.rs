@@ -6,10 +6,11 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::super::{Action, Blueprint, Next, Observed, Record, next};
+use super::super::{Action, Blueprint, HookOutcome, Next, Observed, Old, Part, Record, Sight, UnitPlan, next};
 use crate::container::{ContainerView, Health, RunState};
 use crate::ids::ContainerId;
 use crate::labels::Labels;
+use crate::spec::HookPoint;
 
 pub(super) const NETWORK: &str = "backend";
 
@@ -36,6 +37,8 @@ pub(super) struct Container {
     networks: BTreeSet<String>,
     up_for: Duration,
     settings: u64,
+    /// In whose network it lives.
+    target: Option<ContainerId>,
 }
 
 /// The engine.
@@ -49,7 +52,18 @@ pub(super) struct Model {
     starts: i64,
     /// Action words that are always refused.
     pub(super) refuses: BTreeSet<&'static str>,
+    /// Whether the containers need the same host port, so that only one can run.
+    pub(super) one_port: bool,
+    /// What each hook answers where it is not "done".
+    pub(super) hook_answers: BTreeMap<HookPoint, HookOutcome>,
+    /// Whether a sidecar that is made anew ends after a second.
+    pub(super) sidecar_exits: bool,
+    /// The containers to which a load balancer leads, as the hooks tell it.
+    pub(super) in_service: BTreeSet<ContainerId>,
 }
+
+/// The container that shares the instance's network, and the one that is made anew for it.
+pub(super) const SIDECAR: &str = "sidecar";
 
 pub(super) fn view(id: &str, name: &str, state: RunState) -> ContainerView {
     ContainerView {
@@ -84,14 +98,15 @@ impl Model {
         let mut old = view("old", "web", RunState::Running);
         old.started_at = Some(instant(1));
         old.health = if has_health_check { Health::Healthy } else { Health::None };
-        let old = Container {
-            view: old,
-            networks: BTreeSet::from([NETWORK.to_owned()]),
-            up_for: Duration::MAX / 2,
-            settings: 1,
-        };
+        let networks = BTreeSet::from([NETWORK.to_owned()]);
+        let old = Container { view: old, networks, up_for: Duration::MAX / 2, settings: 1, target: None };
+        let id = ContainerId("old".to_owned());
         Self {
-            containers: BTreeMap::from([(ContainerId("old".to_owned()), old)]),
+            one_port: true,
+            sidecar_exits: false,
+            hook_answers: BTreeMap::new(),
+            in_service: BTreeSet::from([id.clone()]),
+            containers: BTreeMap::from([(id, old)]),
             image,
             has_health_check,
             pulled: false,
@@ -105,15 +120,64 @@ impl Model {
         &mut self.containers.get_mut(&ContainerId("old".to_owned())).expect("the old one is there").view
     }
 
+    /// Puts a container into the instance's network.
+    pub(super) fn with_sidecar(mut self) -> Self {
+        let mut side = view("oldside", SIDECAR, RunState::Running);
+        side.started_at = Some(instant(1));
+        let target = Some(ContainerId("old".to_owned()));
+        let side = Container { view: side, networks: BTreeSet::new(), up_for: Duration::MAX / 2, settings: 1, target };
+        self.containers.insert(ContainerId("oldside".to_owned()), side);
+        self
+    }
+
     pub(super) fn observe(&self, record: &Record) -> Observed {
-        let handle = record.new_handle();
-        let new = self.containers.values().find(|c| c.view.id.0 == handle || c.view.name == handle);
+        let sight = |part: &Part| {
+            let handle = part.new_handle(&record.order.key);
+            let new = self.containers.values().find(|c| c.view.id.0 == handle || c.view.name == handle);
+            Sight {
+                old: self.containers.get(&part.id).map(|c| c.view.clone()),
+                old_settings: self.containers.get(&part.id).map(|c| c.settings),
+                new: new.map(|c| c.view.clone()),
+                new_networks: new.map(|c| c.networks.clone()).unwrap_or_default(),
+            }
+        };
         Observed {
-            old: self.containers.get(&record.order.container_id).map(|c| c.view.clone()),
-            old_settings: self.containers.get(&record.order.container_id).map(|c| c.settings),
-            new: new.map(|c| c.view.clone()),
-            new_networks: new.map(|c| c.networks.clone()).unwrap_or_default(),
+            instance: sight(&record.instance),
+            dependents: record.dependents.iter().map(sight).collect(),
             image: self.pulled.then(|| "sha256:4e3".to_owned()),
+        }
+    }
+
+    pub(super) fn has_sidecar(&self) -> bool {
+        self.containers.values().any(|c| c.target.is_some())
+    }
+
+    /// Whether the sidecar, if there is one, lives in that container's network.
+    pub(super) fn sidecar_is_with(&self, instance: &ContainerId) -> bool {
+        self.containers.values().filter_map(|c| c.target.as_ref()).all(|target| target == instance)
+    }
+
+    /// Whether the hooks, if there are any, lead to that container.
+    pub(super) fn is_in_service(&self, record: &Record, container: &ContainerId) -> bool {
+        record.order.hooks.after.is_none() || self.in_service.contains(container)
+    }
+
+    fn plan(&self) -> UnitPlan {
+        let blueprint = |body: Value, networks: &[&str]| Blueprint {
+            create_body: body,
+            connects: networks.iter().map(|network| ((*network).to_owned(), json!({}))).collect(),
+            settings: Some(1),
+        };
+        let side = self.containers.get(&ContainerId("oldside".to_owned()));
+        let body = json!({"Image": "own image", "HostConfig": {"NetworkMode": "container:old"}});
+        let part = |side: &Container| Part {
+            old: Some(Old::found(&side.view).expect("it runs")),
+            blueprint: Some(blueprint(body.clone(), &[])),
+            ..Part::new(SIDECAR.to_owned(), side.view.id.clone())
+        };
+        UnitPlan {
+            instance: blueprint(json!({"Image": "new image"}), &[NETWORK]),
+            dependents: side.map(part).into_iter().collect(),
         }
     }
 
@@ -134,11 +198,20 @@ impl Model {
     }
 
     fn start(&mut self, id: &ContainerId) -> Result<(), String> {
-        let other_has_port = self.containers.values().any(|c| c.view.id != *id && is_up(c.view.state));
-        let refused = self.image == Image::CannotStart && id.0 != "old";
+        let target = self.get(id)?.target.clone();
+        let shares = |c: &Container| c.target.is_none() && c.view.id != *id && is_up(c.view.state);
+        let other_has_port = self.one_port && target.is_none() && self.containers.values().any(shares);
+        let of_new_image = !id.0.starts_with("old") && target.is_none();
+        let refused = self.image == Image::CannotStart && of_new_image;
+        if let Some(target) = target.and_then(|target| self.containers.get(&target))
+            && !is_up(target.view.state)
+        {
+            return Err(format!("cannot join network of a non running container: {}", target.view.id));
+        }
         self.starts += 1;
         let started_at = Some(instant(self.starts));
-        let health = if self.has_health_check { Health::Starting } else { Health::None };
+        let has_check = self.has_health_check && self.get(id)?.target.is_none();
+        let health = if has_check { Health::Starting } else { Health::None };
         let container = self.get(id)?;
         if refused || other_has_port {
             let error = if refused { "exec: no such file" } else { "port is already allocated" };
@@ -166,12 +239,15 @@ impl Model {
         if self.containers.values().any(|c| c.view.name == name) {
             return Err(format!("the name {name} is in use"));
         }
-        assert_eq!(body["Image"], "new image", "the planned body is what is created");
+        let image = if name.starts_with(SIDECAR) { "own image" } else { "new image" };
+        assert_eq!(body["Image"], image, "the planned body is what is created");
+        let mode = body.pointer("/HostConfig/NetworkMode").and_then(Value::as_str).unwrap_or_default();
+        let target = mode.strip_prefix("container:").map(|id| ContainerId(id.to_owned()));
         self.made += 1;
         let id = ContainerId(format!("new{}", self.made));
         let view = view(&id.0, name, RunState::Created);
-        self.containers
-            .insert(id.clone(), Container { view, networks: BTreeSet::new(), up_for: Duration::ZERO, settings: 2 });
+        let container = Container { view, networks: BTreeSet::new(), up_for: Duration::ZERO, settings: 2, target };
+        self.containers.insert(id.clone(), container);
         Ok(id)
     }
 
@@ -184,14 +260,14 @@ impl Model {
         };
         let Some(record) = record else { return };
         match (result, action) {
-            (Ok(Some(id)), _) => record.created(id),
-            (Ok(None), Action::Plan) => record.planned(Ok(Blueprint {
-                create_body: json!({"Image": "new image"}),
-                connects: vec![(NETWORK.to_owned(), json!({}))],
-                settings: Some(1),
-            })),
-            (Ok(None), Action::TakeLog { .. }) => record.logged("last words"),
-            (Ok(None), _) => record.done(action),
+            (Ok(Some(id)), Action::Create { name, .. }) => record.created(name, id),
+            (Ok(_), Action::Plan) => record.planned(Ok(self.plan())),
+            (Ok(_), Action::Hook { point, .. }) => {
+                let answer = self.hook_answers.get(point).cloned();
+                record.hooked(action, answer.unwrap_or(HookOutcome::Done));
+            }
+            (Ok(_), Action::TakeLog { .. }) => record.logged("last words"),
+            (Ok(_), _) => record.done(action),
             (Err(message), _) => {
                 // As the worker does: the refusal counts only when a second look wants the same again.
                 if next(record, &self.observe(record), Duration::ZERO).action == *action {
@@ -210,8 +286,18 @@ impl Model {
             }
             Action::Create { name, body } => return self.create(name, body).map(Some),
             Action::Connect { network, .. } => {
-                let new = self.containers.values_mut().find(|c| c.view.id.0 != "old").ok_or("no such container")?;
+                let is_new = |c: &&mut Container| !c.view.id.0.starts_with("old") && c.target.is_none();
+                let new = self.containers.values_mut().find(is_new).ok_or("no such container")?;
                 new.networks.insert(network.clone());
+                Ok(())
+            }
+            Action::Hook { point, container, .. } => {
+                match (point, self.hook_answers.get(point)) {
+                    (HookPoint::Before, Some(HookOutcome::Skip(_))) => {}
+                    (HookPoint::Before | HookPoint::Drain, _) => _ = self.in_service.remove(container),
+                    (HookPoint::After, None | Some(HookOutcome::Done)) => _ = self.in_service.insert(container.clone()),
+                    (HookPoint::After, Some(_)) => {}
+                }
                 Ok(())
             }
             Action::ParkRestartPolicy { old: id } | Action::ParkNewPolicy { new: id } => {
@@ -259,8 +345,10 @@ impl Model {
         for container in self.containers.values_mut().filter(|c| c.view.state == RunState::Running) {
             container.up_for += time;
             let up = container.up_for.as_secs_f64();
-            let behaves = if container.view.id.0 == "old" { Image::Good } else { image };
+            let is_old = container.view.id.0.starts_with("old");
+            let behaves = if is_old || container.target.is_some() { Image::Good } else { image };
             let ends = match behaves {
+                _ if container.target.is_some() => self.sidecar_exits && !is_old && up >= 1.0,
                 Image::Exits => up >= 1.0,
                 Image::DiesInMonitor => up >= 15.0,
                 Image::Good | Image::CannotStart | Image::Unhealthy | Image::NeverHealthy => false,
@@ -271,7 +359,7 @@ impl Model {
                 container.up_for = Duration::ZERO;
             }
             container.view.health = match behaves {
-                _ if !has_health_check => Health::None,
+                _ if !has_health_check || container.target.is_some() => Health::None,
                 Image::NeverHealthy => Health::Starting,
                 Image::Unhealthy if up >= 9.0 => Health::Unhealthy,
                 Image::Good | Image::DiesInMonitor if up >= 2.0 => Health::Healthy,
@@ -318,6 +406,8 @@ pub(super) struct Run {
     /// What the journal holds.
     pub(super) saved: Record,
     pub(super) trace: Vec<&'static str>,
+    /// What was done to which container.
+    pub(super) targets: Vec<(&'static str, ContainerId)>,
 }
 
 /// More actions than any run needs: a run that does not end is a defect.
@@ -325,7 +415,7 @@ const ACTION_LIMIT: usize = 400;
 
 /// Drives a step to its end, with faults at the numbered actions.
 pub(super) fn drive(model: Model, record: Record, faults: &[(usize, Fault)]) -> Run {
-    let mut run = Run { model, saved: record.clone(), trace: Vec::new() };
+    let mut run = Run { model, saved: record.clone(), trace: Vec::new(), targets: Vec::new() };
     let mut record = record;
     let mut elapsed = Duration::ZERO;
     loop {
@@ -343,6 +433,7 @@ pub(super) fn drive(model: Model, record: Record, faults: &[(usize, Fault)]) -> 
         }
         check_old_is_there(&run, &action, faults);
         run.trace.push(action.words());
+        run.targets.extend(action.container().map(|container| (action.words(), container.clone())));
         let fault = faults.iter().find(|(at, _)| *at == number).map(|(_, fault)| *fault);
         elapsed = if let Action::Wait(time) = action { time } else { Duration::from_millis(10) };
         run.model.advance(elapsed);
@@ -363,9 +454,20 @@ pub(super) fn drive(model: Model, record: Record, faults: &[(usize, Fault)]) -> 
 /// I5: until the commit is written down, the old container exists, and nothing is started beside it.
 fn check_old_is_there(run: &Run, action: &Action, faults: &[(usize, Fault)]) {
     let committed = run.saved.phase >= crate::step::StepPhase::Monitored;
-    let old_exists = run.model.containers.contains_key(&run.saved.order.container_id);
-    assert!(committed || old_exists, "the old one is gone with {faults:?}: {:?}", run.trace);
+    let mut parts = run.saved.parts();
+    let old_exists = parts.all(|part| run.model.containers.contains_key(&part.id));
+    assert!(committed || old_exists, "an old one is gone with {faults:?}: {:?}", run.trace);
     assert!(committed || !matches!(action, Action::RemoveOld { .. }), "removed before the commit: {:?}", run.trace);
-    let running = run.model.containers.values().filter(|c| is_up(c.view.state)).count();
-    assert!(running <= 1, "two run at once with {faults:?}: {:?}", run.trace);
+    let up = |c: &&Container| is_up(c.view.state);
+    let running = run.model.containers.values().filter(|c| c.target.is_none()).filter(up).count();
+    let most = if run.model.one_port { 1 } else { 2 };
+    assert!(running <= most, "{running} run at once with {faults:?}: {:?}", run.trace);
+    if let Action::StopOld { .. } = action {
+        let serving = run.model.containers.values().filter(|c| c.target.is_none() && c.view.state == RunState::Running);
+        assert!(
+            run.model.one_port || serving.count() == 2,
+            "nothing serves beside it with {faults:?}: {:?}",
+            run.trace
+        );
+    }
 }

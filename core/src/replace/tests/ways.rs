@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::super::{Action, Blueprint, Downtime, Observed, Record, TIMER_GRAIN, TRY_LIMIT, next, pause_after};
+use super::super::{
+    Action, Blueprint, Downtime, Observed, Record, Sight, TIMER_GRAIN, TRY_LIMIT, UnitPlan, next, pause_after,
+};
 use super::model::{Image, Model, NETWORK, drive, view};
 use super::order;
 use crate::container::RunState;
 use crate::ids::ContainerId;
-use crate::spec::UpdateOrder;
 use crate::step::{FailureKind, LOG_LIMIT_BYTES, StepPhase};
 
 const PREPARED: [&str; 7] = [
@@ -23,6 +24,10 @@ const PREPARED: [&str; 7] = [
     "connect the new container to a network",
 ];
 const CLEANED: [&str; 3] = ["remove the old container", "tag the new image", "remove old images"];
+
+fn seen_with(old: Option<crate::container::ContainerView>) -> Observed {
+    Observed { instance: Sight { old, ..Sight::default() }, ..Observed::default() }
+}
 
 fn trace(model: Model) -> (Vec<&'static str>, Record) {
     let run = drive(model, Record::new(order()), &[]);
@@ -125,13 +130,12 @@ fn what_is_not_as_planned_is_left_untouched() {
     let precondition = FailureKind::Precondition;
     check(&|_, record| record.engine_was_away(Duration::from_secs(61)), FailureKind::NotAccepted, "be begun within 1m");
     check(&|_, record| record.resumed(), FailureKind::NotAccepted, "the agent was restarted before");
-    check(&|_, record| record.order.container_id = ContainerId("gone".to_owned()), precondition, "is gone");
+    check(&|_, record| record.instance.id = ContainerId("gone".to_owned()), precondition, "is gone");
     check(&|model, _| model.old().name = "other".to_owned(), precondition, "is called `other` now");
     check(&|model, _| model.old().state = RunState::Paused, precondition, "hint: `docker unpause web`");
     check(&|model, _| model.old().state = RunState::Removing, precondition, "is being removed");
     check(&|model, _| model.old().state = RunState::Dead, precondition, "is being removed");
     check(&|model, _| model.old().auto_remove = true, precondition, "`--rm`");
-    check(&|_, record| record.order.order = UpdateOrder::StartFirst, FailureKind::NotAccepted, "`start-first`");
     for (words, kind) in [
         ("try out the calls of a replacement", precondition),
         ("pull the image", FailureKind::Pull),
@@ -158,27 +162,35 @@ fn what_is_not_as_planned_is_left_untouched() {
 fn a_change_between_plan_and_stop_is_seen() {
     let mut record = Record::new(order());
     let old = view("old", "web", RunState::Running);
-    let mut seen = Observed { old: Some(old.clone()), image: Some("sha256:4e3".to_owned()), ..Observed::default() };
+    let mut seen = seen_with(Some(old.clone()));
+    seen.image = Some("sha256:4e3".to_owned());
     record = next(&record, &seen, Duration::ZERO).record;
     record.done(&Action::TryCalls);
     record.kept_images = vec!["sha256:01d".to_owned(), "sha256:4e3".to_owned()];
-    record.planned(Ok(Blueprint { create_body: json!({}), connects: vec![], settings: Some(1) }));
-    seen.old_settings = Some(1);
-    record.created(ContainerId("new1".to_owned()));
-    seen.new = Some(view("new1", "web.nightshift-new-59d13469a65a", RunState::Created));
-    seen.new_networks = BTreeSet::from([NETWORK.to_owned()]);
+    let instance = Blueprint { create_body: json!({}), connects: vec![], settings: Some(1) };
+    seen.instance.old_settings = Some(1);
+    record.planned(Ok(UnitPlan { instance, dependents: vec![] }));
+    record.created("web.nightshift-new-59d13469a65a", ContainerId("new1".to_owned()));
+    seen.instance.new = Some(view("new1", "web.nightshift-new-59d13469a65a", RunState::Created));
+    seen.instance.new_networks = BTreeSet::from([NETWORK.to_owned()]);
     let parks = next(&record, &seen, Duration::ZERO).action;
     assert_eq!(parks, Action::ParkRestartPolicy { old: ContainerId("old".to_owned()) });
     let mut renamed = old.clone();
     renamed.name = "other".to_owned();
     let mut other_policy = old.clone();
     other_policy.restart_policy = json!({"Name": "no"});
-    let paused = crate::container::ContainerView { state: RunState::Paused, ..old.clone() };
-    let stopped = crate::container::ContainerView { state: RunState::Exited, ..old.clone() };
-    for (changed, settings) in
-        [(Some(renamed), 1), (Some(other_policy), 1), (Some(paused), 1), (Some(stopped), 1), (Some(old), 2), (None, 1)]
-    {
-        let seen = Observed { old: changed.clone(), old_settings: Some(settings), ..seen.clone() };
+    let in_state = |state| Some(crate::container::ContainerView { state, ..old.clone() });
+    for (changed, settings) in [
+        (Some(renamed), 1),
+        (Some(other_policy), 1),
+        (in_state(RunState::Paused), 1),
+        (in_state(RunState::Exited), 1),
+        (Some(old.clone()), 2),
+        (None, 1),
+    ] {
+        let mut seen = seen.clone();
+        seen.instance.old = changed.clone();
+        seen.instance.old_settings = Some(settings);
         let then = next(&record, &seen, Duration::ZERO);
         assert_eq!(then.action, Action::RemoveNew { new: ContainerId("new1".to_owned()) }, "{changed:?}");
         let kind = then.record.failure.expect("told").kind;
@@ -205,20 +217,22 @@ fn a_full_disk_or_a_taken_port_is_the_nodes_fault() {
 #[test]
 fn a_new_container_that_the_engine_cannot_start_again_after_its_own_restart_bars_no_version() {
     let mut record = Record::new(order());
-    let running = Observed { old: Some(view("old", "web", RunState::Running)), ..Observed::default() };
+    let running = seen_with(Some(view("old", "web", RunState::Running)));
     record = next(&record, &running, Duration::ZERO).record;
     record.done(&Action::TryCalls);
     record.old_touched = true;
     record.image_id = Some("sha256:4e3".to_owned());
     record.kept_images = vec!["sha256:01d".to_owned(), "sha256:4e3".to_owned()];
-    record.planned(Ok(Blueprint { create_body: json!({}), connects: vec![], settings: None }));
-    record.created(ContainerId("new1".to_owned()));
+    let instance = Blueprint { create_body: json!({}), connects: vec![], settings: None };
+    record.planned(Ok(UnitPlan { instance, dependents: vec![] }));
+    record.created("web.nightshift-new-59d13469a65a", ContainerId("new1".to_owned()));
     let mut old = view("old", "web.nightshift-old-59d13469a65a", RunState::Exited);
     old.restart_policy = json!({"Name": "no"});
     for (error, kind) in [("port is already allocated", FailureKind::Engine), ("", FailureKind::Unhealthy)] {
         let mut new = view("new1", "web", RunState::Exited);
         (new.started_at, new.error) = (Some(super::model::instant(7)), error.to_owned());
-        let seen = Observed { old: Some(old.clone()), new: Some(new), ..Observed::default() };
+        let mut seen = seen_with(Some(old.clone()));
+        seen.instance.new = Some(new);
         let failure = next(&record, &seen, Duration::ZERO).record.failure.expect("it ended");
         assert_eq!(failure.kind, kind, "{failure:?}");
     }
@@ -247,7 +261,7 @@ fn a_look_that_is_refused_ends_a_step_only_while_nothing_was_made() {
         assert!(!record.not_seen("forbidden"));
     }
     let mut made = record.clone();
-    made.created(ContainerId("new1".to_owned()));
+    made.created("web.nightshift-new-59d13469a65a", ContainerId("new1".to_owned()));
     assert!(!made.not_seen("forbidden") && made.failure.is_none());
     assert!(record.not_seen("forbidden"));
     let report = record.report();
@@ -259,7 +273,7 @@ fn a_look_that_is_refused_ends_a_step_only_while_nothing_was_made() {
 fn a_registry_that_is_down_is_tried_again_and_never_blames_the_version() {
     let mut record = Record::new(order());
     record.done(&Action::TryCalls);
-    let seen = Observed { old: Some(view("old", "web", RunState::Running)), ..Observed::default() };
+    let seen = seen_with(Some(view("old", "web", RunState::Running)));
     for count in 1..TRY_LIMIT {
         let Action::Pull { .. } = next(&record, &seen, Duration::ZERO).action else { panic!("no pull") };
         record = next(&record, &seen, Duration::ZERO).record;
@@ -279,18 +293,18 @@ fn a_registry_that_is_down_is_tried_again_and_never_blames_the_version() {
 #[test]
 fn timers_are_worth_a_write_only_now_and_then_and_survive_it() {
     let mut saved = Record::new(order());
-    saved.timers.watch.begun = true;
+    saved.instance.watch.begun = true;
     let mut later = saved.clone();
-    later.timers.watch.spent = TIMER_GRAIN - Duration::from_millis(1);
+    later.instance.watch.spent = TIMER_GRAIN - Duration::from_millis(1);
     assert!(!later.differs_from(&saved));
-    later.timers.watch.spent = TIMER_GRAIN;
+    later.instance.watch.spent = TIMER_GRAIN;
     later.timers.downtime = Downtime::Running(TIMER_GRAIN);
     assert!(later.differs_from(&saved));
     let text = serde_json::to_string(&later).expect("plain");
     let mut read: Record = serde_json::from_str(&text).expect("round trip");
     assert_eq!(read, later);
     read.resumed();
-    assert_eq!((read.timers.downtime, read.timers.watch.spent), (Downtime::Unknown, TIMER_GRAIN));
+    assert_eq!((read.timers.downtime, read.instance.watch.spent), (Downtime::Unknown, TIMER_GRAIN));
     assert_eq!(read.report().downtime_ms, None);
 }
 
@@ -301,8 +315,9 @@ fn a_container_under_the_temporary_name_without_our_labels_is_not_ours() {
         json!({"Id": "x", "Name": "/web.nightshift-new-59d13469a65a", "Image": "sha256:1", "Config": {"Labels": labels},
                "State": {"Status": "created"}, "NetworkSettings": {"Networks": {"backend": {}}}})
     };
-    let read = |inspect: serde_json::Value| Observed::read(&record, None, Some(&inspect), None).expect("complete");
-    assert_eq!(read(inspect(json!({}))), Observed::default());
+    let (key, part) = (&record.order.key, &record.instance);
+    let read = |inspect: serde_json::Value| Sight::read(key, part, None, Some(&inspect)).expect("complete");
+    assert_eq!(read(inspect(json!({}))), Sight::default());
     let ours = read(inspect(json!({"nightshift.rollout": "r-0001", "nightshift.step": "3"})));
     assert_eq!(ours.new.map(|view| view.id.0), Some("x".to_owned()));
     assert_eq!(ours.new_networks, BTreeSet::from([NETWORK.to_owned()]));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nightshift_core::spec::UpdateOrder;
+use nightshift_core::spec::{Hook, HookCall, Hooks, UpdateOrder};
 use nightshift_core::step::{FailureKind, Purpose, StepPhase};
 
 use super::*;
@@ -12,6 +12,7 @@ fn order() -> StepOrder {
         key: StepKey { rollout: "r1".parse().expect("a name"), step: StepIndex(0), generation: Generation(3) },
         epoch: Epoch(7),
         purpose: Purpose::Rollback,
+        node: "node1".parse().expect("a name"),
         app: "web".parse().expect("a name"),
         container: "web-1".into(),
         container_id: ContainerId("0123456789abcdef".into()),
@@ -19,6 +20,13 @@ fn order() -> StepOrder {
         digest: format!("sha256:{}", "0a".repeat(32)).parse().expect("a digest"),
         order: UpdateOrder::StartFirst,
         health: HealthCheck::Http { port: 8080, path: "/healthz".into() },
+        hooks: Hooks {
+            drain: Some(Hook {
+                call: HookCall::Exec { command: vec!["drain".into()] },
+                timeout: Duration::from_secs(60),
+            }),
+            ..Hooks::default()
+        },
         healthy_deadline: Duration::from_secs(300),
         monitor: Duration::from_millis(2500),
         keep_images: 2,
