@@ -16,6 +16,7 @@ mod probes;
 #[path = "../conformance/simulated.rs"]
 mod simulated;
 mod stories;
+mod together;
 
 use std::time::Duration;
 
@@ -61,4 +62,9 @@ stories! {
     a_failing_command_takes_the_image_back,
     an_image_is_fetched_ahead_and_held,
     earlier_images_are_let_go,
+    what_shares_its_network_is_replaced_with_it,
+    what_shares_its_network_is_taken_back_with_it,
+    with_start_first_the_old_one_stops_when_the_new_one_is_healthy,
+    with_start_first_a_bad_image_never_disturbs_the_old_one,
+    start_first_is_refused_where_only_one_can_have_the_port,
 }

@@ -12,6 +12,11 @@ use serde_json::json;
 
 use crate::fixture::{Fixture, Kind, created, view};
 use crate::node::{Node, all_named, order, running, settings};
+pub(crate) use crate::together::{
+    start_first_is_refused_where_only_one_can_have_the_port, what_shares_its_network_is_replaced_with_it,
+    what_shares_its_network_is_taken_back_with_it, with_start_first_a_bad_image_never_disturbs_the_old_one,
+    with_start_first_the_old_one_stops_when_the_new_one_is_healthy,
+};
 
 pub(crate) async fn a_good_image_takes_over_name_data_and_settings(fixture: &dyn Fixture) {
     let engine = fixture.engine();
