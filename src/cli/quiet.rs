@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use clap::Subcommand;
 use nightshift_core::ids::AppName;
+use nightshift_core::labels::Selector;
 use nightshift_core::quiet::{QuietHours, WindowState, Zone};
 use nightshift_proto::pb;
 
@@ -94,7 +95,11 @@ fn judge(quiet: &QuietHours, now: DateTime<Utc>, worst_case: Duration, limit: us
     let check = quiet.check(now, worst_case);
     let lines = |text: String| text.lines().map(str::to_owned).collect();
     Quiet {
-        windows: quiet.windows(now, limit).into_iter().map(|window| view(window, zone)).collect(),
+        windows: quiet
+            .windows_of_groups(now, limit)
+            .into_iter()
+            .map(|(nodes, window)| view(&nodes, window, zone))
+            .collect(),
         explanation: Explanation {
             open: matches!(quiet.at(now), WindowState::Open { .. }),
             explanation: lines(quiet.explain(now).to_string()),
@@ -104,12 +109,14 @@ fn judge(quiet: &QuietHours, now: DateTime<Utc>, worst_case: Duration, limit: us
             windows_in_a_year: u64::try_from(check.windows).unwrap_or(u64::MAX),
             hours_in_a_year: check.open.as_secs_f64() / SECONDS_OF_AN_HOUR,
             longest_gap_ms: check.longest_gap.and_then(|gap| u64::try_from(gap.length().as_millis()).ok()),
+            clock_changes: check.clock_changes(),
             warnings: check.warnings.iter().map(ToString::to_string).collect(),
         },
     }
 }
 
-fn view(window: nightshift_core::quiet::Window, zone: Zone) -> Window {
+fn view(nodes: &Selector, window: nightshift_core::quiet::Window, zone: Zone) -> Window {
     let local = format!("{} to {}", zone.local(window.starts), zone.local(window.ends));
-    Window { starts: Some(window.starts), ends: Some(window.ends), local: Some(local) }
+    let nodes = Some(nodes.to_string()).filter(|nodes| !nodes.is_empty());
+    Window { starts: Some(window.starts), ends: Some(window.ends), local: Some(local), nodes }
 }

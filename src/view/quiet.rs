@@ -16,11 +16,18 @@ pub(crate) struct Window {
     pub(crate) ends: Option<DateTime<Utc>>,
     /// In the time zone of the quiet hours.
     pub(crate) local: Option<String>,
+    /// The nodes for which it holds, where windows name nodes; none: all that no other window names.
+    pub(crate) nodes: Option<String>,
 }
 
 impl From<pb::quiet_response::Window> for Window {
     fn from(window: pb::quiet_response::Window) -> Self {
-        Self { starts: instant(window.starts), ends: instant(window.ends), local: text(window.local) }
+        Self {
+            starts: instant(window.starts),
+            ends: instant(window.ends),
+            local: text(window.local),
+            nodes: text(window.nodes),
+        }
     }
 }
 
@@ -29,8 +36,10 @@ impl Human for Vec<Window> {
         let row = |window: &Window| {
             let length = window.starts.zip(window.ends).and_then(|(starts, ends)| (ends - starts).to_std().ok());
             let here = |at: Option<DateTime<Utc>>| at.map_or_else(String::new, local);
+            let nodes = window.nodes.as_ref().map_or_else(String::new, |nodes| format!(" on nodes {nodes}"));
             [
-                window.local.clone().unwrap_or_else(|| format!("{} to {}", here(window.starts), here(window.ends))),
+                window.local.clone().unwrap_or_else(|| format!("{} to {}", here(window.starts), here(window.ends)))
+                    + &nodes,
                 length.map_or_else(String::new, nightshift_core::duration::format),
                 when(window.starts, page.now),
             ]
@@ -65,7 +74,14 @@ pub(crate) struct Check {
     pub(crate) windows_in_a_year: u64,
     pub(crate) hours_in_a_year: f64,
     pub(crate) longest_gap_ms: Option<u64>,
+    /// Starts that a clock change moves.
+    pub(crate) clock_changes: Vec<String>,
     pub(crate) warnings: Vec<String>,
+}
+
+/// Each line below the first where the first one stands.
+fn lines(all: &[String]) -> String {
+    if all.is_empty() { "none".to_owned() } else { all.join("\n                   ") }
 }
 
 impl Human for Check {
@@ -75,10 +91,8 @@ impl Human for Check {
             ("windows in a year", self.windows_in_a_year.to_string()),
             ("open in a year", format!("{:.1} h", self.hours_in_a_year)),
             ("longest wait", self.longest_gap_ms.map_or_else(String::new, elapsed)),
-            (
-                "warnings",
-                if self.warnings.is_empty() { "none".to_owned() } else { self.warnings.join("\n                   ") },
-            ),
+            ("clock changes", lines(&self.clock_changes)),
+            ("warnings", lines(&self.warnings)),
         ])
     }
 }
@@ -100,6 +114,7 @@ impl From<pb::QuietResponse> for Quiet {
                 windows_in_a_year: quiet.windows_in_a_year.into(),
                 hours_in_a_year: quiet.hours_in_a_year,
                 longest_gap_ms: millis(quiet.longest_gap),
+                clock_changes: quiet.clock_changes,
                 warnings: quiet.warnings,
             },
         }

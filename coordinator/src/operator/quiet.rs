@@ -1,6 +1,7 @@
 //! Quiet hours of an app: the next windows, why they are as they are, and the year ahead.
 
 use nightshift_core::ids::AppName;
+use nightshift_core::labels::Selector;
 use nightshift_core::quiet::{QuietHours, Window, WindowState};
 use nightshift_proto::convert;
 use nightshift_proto::pb;
@@ -39,21 +40,19 @@ fn describe(
 ) -> pb::QuietResponse {
     let check = quiet.check(at, worst_case);
     let zone = quiet.timezone();
-    let window = |window: Window| pb::quiet_response::Window {
+    let window = |(nodes, window): (Selector, Window)| pb::quiet_response::Window {
         starts: Some(convert::from_timestamp(window.starts)),
         ends: Some(convert::from_timestamp(window.ends)),
         local: format!("{} to {}", zone.local(window.starts), zone.local(window.ends)),
+        nodes: nodes.to_string(),
     };
-    let mut warnings: Vec<_> = check.warnings.iter().map(ToString::to_string).collect();
-    warnings.extend(
-        check.moved.iter().map(|moved| format!("a clock change moves the start of {}", zone.local(moved.starts))),
-    );
     pb::QuietResponse {
-        windows: quiet.windows(at, limit).into_iter().map(window).collect(),
+        windows: quiet.windows_of_groups(at, limit).into_iter().map(window).collect(),
         open: matches!(quiet.at(at), WindowState::Open { .. }),
         explanation: quiet.explain(at).to_string().lines().map(ToOwned::to_owned).collect(),
         timezone: zone.name().to_owned(),
-        warnings,
+        warnings: check.warnings.iter().map(ToString::to_string).collect(),
+        clock_changes: check.clock_changes(),
         windows_in_a_year: u32::try_from(check.windows).unwrap_or(u32::MAX),
         hours_in_a_year: check.open.as_secs_f64() / SECONDS_IN_AN_HOUR,
         longest_gap: check.longest_gap.map(|gap| convert::from_duration(gap.length())),
