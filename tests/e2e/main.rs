@@ -13,4 +13,5 @@ mod people;
 mod registries;
 mod rollback;
 mod rollout;
+mod start_first;
 mod waiting;
