@@ -17,7 +17,7 @@ use super::record::Record;
 pub struct Sight {
     /// The old container, by its id; `None` when it is gone.
     pub old: Option<ContainerView>,
-    /// The old container's settings, in one number: [`fingerprint`].
+    /// The old container's settings, in one number.
     pub old_settings: Option<u64>,
     /// The new container, by its id, or by its temporary name as long as the journal has no id.
     pub new: Option<ContainerView>,

@@ -80,7 +80,7 @@ pub struct Blueprint {
     pub create_body: Value,
     /// Networks to connect before the start: name and body of the call.
     pub connects: Vec<(String, Value)>,
-    /// The settings that it was worked out from: [`super::observed::fingerprint`]. None in a journal of an older version.
+    /// The settings that it was worked out from, in one number ([`super::Sight::old_settings`]). None in a journal of an older version.
     #[serde(default)]
     pub settings: Option<u64>,
 }
