@@ -12,6 +12,7 @@ use crate::ids::{AppName, ContainerId, NodeName, RolloutId, SpecVersion};
 use crate::image::Digest;
 use crate::instance::InstanceView;
 use crate::labels::Labels;
+use crate::mutation::{Rule, broken};
 use crate::release::{KnownGoodBy, Quarantine, Release};
 use crate::rollout::{Rollout, Step, StepState};
 use crate::spec::AppSpec;
@@ -129,7 +130,9 @@ impl App {
     #[must_use]
     pub fn known_good_before(&self, digest: Option<&Digest>) -> Option<&Release> {
         let end = digest.and_then(|digest| self.age_rank(digest)).unwrap_or(self.releases.len());
-        let good = |release: &&Release| release.known_good.is_some() && release.quarantine.is_none();
+        let good = |release: &&Release| {
+            (release.known_good.is_some() || broken(Rule::KnownGood)) && release.quarantine.is_none()
+        };
         self.releases[..end].iter().rev().filter(|release| Some(&release.digest) != digest).find(good)
     }
 

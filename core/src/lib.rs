@@ -17,6 +17,7 @@ pub mod image;
 pub mod instance;
 pub mod invariants;
 pub mod labels;
+pub mod mutation;
 pub mod precedence;
 pub mod quiet;
 pub mod recreate;

@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::image::Digest;
+use crate::mutation::{Rule, broken};
 use crate::spec::{Gate, TestKind};
 
 /// Suite that a report belongs to when its sender names none.
@@ -149,7 +150,7 @@ impl Gate {
     /// # Errors
     /// The first reason why not, the most serious first.
     pub fn judge(&self, release: &Release, now: DateTime<Utc>) -> Result<(), GateDenial> {
-        if let Some(quarantine) = &release.quarantine {
+        if let Some(quarantine) = release.quarantine.as_ref().filter(|_| !broken(Rule::Quarantine)) {
             return Err(GateDenial::Quarantined { reason: quarantine.reason.clone() });
         }
         self.judge_tests(release, now)
@@ -165,7 +166,7 @@ impl Gate {
         }
         let newest = |kind| release.reports.iter().filter(|report| report.kind == kind).map(|report| report.at).max();
         let missing: Vec<_> = self.tests.iter().copied().filter(|kind| newest(*kind).is_none()).collect();
-        if !missing.is_empty() {
+        if !missing.is_empty() && !broken(Rule::Tested) {
             return Err(GateDenial::NotTested { missing });
         }
         if let Some(max_age) = self.max_age.and_then(|age| TimeDelta::from_std(age).ok()) {

@@ -42,7 +42,7 @@ pub(crate) fn play(seeds: &[u64]) -> Batch {
 }
 
 /// A panic is a finding like any other.
-fn run_or_say(seed: u64) -> Outcome {
+pub(crate) fn run_or_say(seed: u64) -> Outcome {
     std::panic::catch_unwind(|| run(seed)).unwrap_or_else(|cause| {
         let words = cause.downcast_ref::<String>().map(String::as_str);
         let words = words.or_else(|| cause.downcast_ref::<&str>().copied()).unwrap_or("without words");

@@ -7,4 +7,6 @@
 
 mod batch;
 mod crash_points;
+#[cfg(feature = "mutations")]
+mod mutations;
 mod seeds;

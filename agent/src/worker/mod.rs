@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use nightshift_core::image::Repository;
 use nightshift_core::instance::{ImageReport, ImageState, Prepull};
+use nightshift_core::mutation::{Rule, broken};
 use nightshift_core::replace::{Record, is_in_replacement};
 use nightshift_core::step::{StepKey, StepOrder, StepReport};
 use tokio::sync::{Semaphore, mpsc};
@@ -118,6 +119,9 @@ impl Worker {
             record.resumed();
             shared.journal.save(&record).await?;
             unfinished.push(record);
+        }
+        if broken(Rule::Resumption) {
+            unfinished.clear();
         }
         shared.clone().resume(unfinished);
         Ok((WorkerHandle { shared }, receiver))

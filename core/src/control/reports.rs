@@ -14,6 +14,7 @@ use crate::ids::NodeName;
 use crate::image::Digest;
 use crate::instance::InstanceView;
 use crate::labels::Labels;
+use crate::mutation::{Rule, broken};
 use crate::release::{KnownGoodBy, Release};
 use crate::rollout::{PUT_OFF_LIMIT, Rollout, Step, StepFate, StepState, running_digest};
 use crate::spec::FailureAction;
@@ -58,7 +59,8 @@ impl Control {
         let Some(step) = rollout.step(report.key.step).filter(|step| step.node == *node) else { return Vec::new() };
         let back_again = step.state == StepState::Unknown && step.phase.is_none_or(|known| known <= report.phase);
         let current = step.is_in_flight() && step.generation == report.key.generation;
-        if !current || !(back_again || is_news(step.phase, report.phase)) {
+        let news = back_again || is_news(step.phase, report.phase) || broken(Rule::LaterPhase);
+        if !current || !news {
             return Vec::new();
         }
         let by = Actor::node(node);

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::raw::Inspect;
 use super::refuse::Refusal;
+use crate::mutation::{Rule, broken};
 
 /// Makes the host configuration hold every unnamed volume that the container has.
 pub(super) fn hold(container: Inspect<'_>, host_config: &mut Map<String, Value>) -> Result<(), Refusal> {
@@ -27,7 +28,7 @@ pub(super) fn hold(container: Inspect<'_>, host_config: &mut Map<String, Value>)
         binds.push(Value::from(bind(mount, &destination)?));
         covered.insert(destination);
     }
-    if binds.is_empty() {
+    if binds.is_empty() || broken(Rule::Volumes) {
         return Ok(());
     }
     // The engine lists mounts in a different order each time.

@@ -12,6 +12,7 @@ use super::part::{Old, Was};
 use super::record::TIMER_GRAIN;
 use crate::container::{ContainerView, Health, RunState};
 use crate::duration;
+use crate::mutation::{Rule, broken};
 use crate::spec::HealthCheck;
 use crate::step::StepOrder;
 
@@ -132,6 +133,7 @@ impl Watch {
                 let healthy_for = *self.healthy_for.get_or_insert(Duration::ZERO);
                 match order.monitor.checked_sub(healthy_for) {
                     None | Some(Duration::ZERO) => Verdict::Good,
+                    Some(_) if broken(Rule::Monitor) => Verdict::Good,
                     Some(left) => Verdict::Wait(self.wake(left, &order.health)),
                 }
             }

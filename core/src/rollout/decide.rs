@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::event::{Actor, Event, Recorded};
 use crate::image::Digest;
+use crate::mutation::{Rule, broken};
 use crate::release::GateDenial;
 use crate::rollout::pick::{Busy, Obstacle};
 use crate::rollout::{Context, Decision, Rollout, RolloutState, Step, StepFate, StepState, WaitingOn};
@@ -140,7 +141,7 @@ impl Rollout {
     /// Reacts to failed steps as the app's `failure_action` says. Whether it did.
     fn stop_for_failures(&self, context: &Context<'_>, decision: &mut Decision) -> bool {
         let failures = self.failures();
-        if failures == 0 {
+        if failures == 0 || broken(Rule::Failures) {
             return false;
         }
         let words = self.failure_words();
@@ -195,7 +196,9 @@ impl Rollout {
             let release = app.release(digest)?;
             let overridden = self.overrides.quarantine && *digest == self.to;
             let denial = match &release.quarantine {
-                Some(quarantine) if !overridden => GateDenial::Quarantined { reason: quarantine.reason.clone() },
+                Some(quarantine) if !overridden && !broken(Rule::Quarantine) => {
+                    GateDenial::Quarantined { reason: quarantine.reason.clone() }
+                }
                 Some(_) | None if purpose == Purpose::Update => release.failed_test()?,
                 Some(_) | None => return None,
             };

@@ -4,6 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::event::Event;
 use crate::ids::{ContainerId, NodeName};
+use crate::mutation::{Rule, broken};
 use crate::rollout::decide::{Judged, record};
 use crate::rollout::pick::{Obstacle, place_of};
 use crate::rollout::window::{Survey, Windows};
@@ -46,6 +47,9 @@ impl Rollout {
     }
 
     pub(super) fn parallelism(&self) -> usize {
+        if broken(Rule::Parallelism) {
+            return usize::MAX;
+        }
         usize::try_from(self.spec.update.parallelism).unwrap_or(usize::MAX)
     }
 

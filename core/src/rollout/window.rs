@@ -10,6 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::catalog::{App, Node};
 use crate::event::Event;
 use crate::ids::NodeName;
+use crate::mutation::{Rule, broken};
 use crate::quiet::{Denial, Entries, Passed, QuietHours, Window};
 use crate::rollout::decide::record;
 use crate::rollout::{Context, Decision, Overrides, Rollout, RolloutState, WaitingOn};
@@ -117,13 +118,17 @@ impl Overrides {
         now: DateTime<Utc>,
         worst_case: Duration,
     ) -> Result<Option<Window>, Denial> {
+        if broken(Rule::Window) {
+            return Ok(None);
+        }
         if self.now {
             return match quiet.freeze_at(now) {
                 Some(denial) if !self.freeze => Err(denial),
                 Some(_) | None => Ok(None),
             };
         }
-        let quiet = if self.freeze { Cow::Owned(quiet.without_freezes()) } else { Cow::Borrowed(quiet) };
+        let without = self.freeze || broken(Rule::Freeze);
+        let quiet = if without { Cow::Owned(quiet.without_freezes()) } else { Cow::Borrowed(quiet) };
         quiet.may_start(now, worst_case).map(Some)
     }
 }
@@ -146,7 +151,7 @@ impl Rollout {
             quiet: in_force.quiet_hours.as_ref().filter(|_| !exempt),
             without: if exempt || self.overrides.now { Ok(None) } else { Err(WaitingOn::NoQuietHours) },
             overrides: self.overrides,
-            worst_case: self.spec.worst_case(canary),
+            worst_case: if broken(Rule::Cutoff) { Duration::ZERO } else { self.spec.worst_case(canary) },
             context,
             answers: BTreeMap::new(),
         }
