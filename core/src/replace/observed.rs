@@ -67,8 +67,13 @@ impl Sight {
 pub(super) fn fingerprint(inspect: &Value) -> u64 {
     let networks = inspect.pointer("/NetworkSettings/Networks").and_then(Value::as_object);
     let networks: BTreeSet<&String> = networks.into_iter().flat_map(|networks| networks.keys()).collect();
-    let part = |key: &str| inspect.get(key).unwrap_or(&Value::Null).to_string();
-    names::fnv(&format!("{}\n{}\n{networks:?}", part("Config"), part("HostConfig")))
+    let part = |key: &str| inspect.get(key).cloned().unwrap_or(Value::Null);
+    let mut host_config = part("HostConfig");
+    if let Some(links) = host_config.get_mut("Links").and_then(Value::as_array_mut) {
+        // The engine lists them in a different order each time.
+        links.sort_by_key(Value::to_string);
+    }
+    names::fnv(&format!("{}\n{host_config}\n{networks:?}", part("Config")))
 }
 
 /// The engine's id of an image that was inspected.
@@ -85,4 +90,32 @@ fn belongs(key: &StepKey, part: &Part, view: &ContainerView) -> bool {
     }
     view.labels.get(LABEL_ROLLOUT).is_some_and(|rollout| rollout == key.rollout.as_str())
         && view.labels.get(LABEL_STEP).is_some_and(|step| *step == key.step.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_what_a_person_changes_makes_another_fingerprint() {
+        let of = |host_config: Value, networks: Value, address: &str| {
+            fingerprint(&json!({
+                "Config": {"Env": ["A=1", "B=2"]}, "HostConfig": host_config,
+                "NetworkSettings": {"Networks": networks, "IPAddress": address},
+            }))
+        };
+        let linked = |links: [&str; 2]| json!({"Links": links, "Memory": 0});
+        let on_bridge = json!({"bridge": {"IPAddress": "172.17.0.2"}});
+        let before = of(linked(["/db:/web/db", "/cache:/web/cache"]), on_bridge.clone(), "172.17.0.2");
+        let moved = json!({"bridge": {"IPAddress": "172.17.0.3"}});
+        assert_eq!(of(linked(["/cache:/web/cache", "/db:/web/db"]), moved, "172.17.0.3"), before);
+        assert_ne!(of(linked(["/cache:/web/cache", "/db:/web/store"]), on_bridge.clone(), ""), before);
+        let connected = json!({"bridge": {}, "back": {}});
+        assert_ne!(of(linked(["/db:/web/db", "/cache:/web/cache"]), connected, ""), before);
+        let mut updated = linked(["/db:/web/db", "/cache:/web/cache"]);
+        updated["Memory"] = json!(1);
+        assert_ne!(of(updated, on_bridge, ""), before);
+    }
 }
