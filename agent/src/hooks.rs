@@ -1,14 +1,14 @@
 //! Calls the hooks of a step: a command inside a container, or an HTTP request from here.
 //!
-//! Both are told the same: which hook it is, of which app, node and container, and where the container can be reached. A
-//! command finds it in variables (`NIGHTSHIFT_…`), a request in its JSON body.
+//! Both are told the same: which hook it is, of which app, node and container, where the container can be reached, and the
+//! same of the other container of the step. A command finds it in variables (`NIGHTSHIFT_…`), a request in its JSON body.
 
 use std::time::Duration;
 
 use nightshift_core::ids::ContainerId;
-use nightshift_core::replace::HookOutcome;
+use nightshift_core::replace::{HookOutcome, Record};
 use nightshift_core::spec::{Hook, HookCall, HookPoint, SKIP_EXIT_CODE, SKIP_HTTP_STATUS};
-use nightshift_core::step::StepOrder;
+use nightshift_core::step::Purpose;
 use serde_json::{Map, Value};
 
 use crate::engine::{Engine, Error};
@@ -24,13 +24,18 @@ const BODY_LIMIT_BYTES: usize = 4 * 1024;
 /// The engine does not answer: nobody knows whether the hook was called.
 pub async fn call(
     engine: &dyn Engine,
-    order: &StepOrder,
+    record: &Record,
     point: HookPoint,
     container: &ContainerId,
     hook: &Hook,
 ) -> Result<HookOutcome, Error> {
     let inspect = engine.inspect(&container.0).await?;
-    let facts = facts(order, point, container, &inspect);
+    let other = match other(record, container) {
+        // Not created yet, or removed: nobody has to be told of it.
+        Some(id) => engine.inspect(&id.0).await.or_else(none_if_gone)?,
+        None => Value::Null,
+    };
+    let facts = facts(record, point, &inspect, &other);
     match &hook.call {
         HookCall::Exec { command } => exec(engine, container, command, &facts, hook.timeout).await,
         HookCall::Http { url } => Ok(match tokio::time::timeout(hook.timeout, post(url, &facts)).await {
@@ -40,27 +45,48 @@ pub async fn call(
     }
 }
 
+/// The container that comes or goes beside the one that a hook is about.
+fn other<'a>(record: &'a Record, container: &ContainerId) -> Option<&'a ContainerId> {
+    let old = &record.order.container_id;
+    if container == old { record.instance.new_id.as_ref() } else { Some(old) }
+}
+
+fn none_if_gone(error: Error) -> Result<Value, Error> {
+    if matches!(error, Error::NotFound { .. }) { Ok(Value::Null) } else { Err(error) }
+}
+
 fn text_of(time: Duration) -> String {
     nightshift_core::duration::format(time)
 }
 
 /// What is told: names in the form of JSON keys, values as text.
-fn facts(order: &StepOrder, point: HookPoint, container: &ContainerId, inspect: &Value) -> Vec<(&'static str, String)> {
+fn facts(record: &Record, point: HookPoint, inspect: &Value, other: &Value) -> Vec<(&'static str, String)> {
+    let order = &record.order;
+    let purpose = match order.purpose {
+        Purpose::Update => "update",
+        Purpose::Rollback => "rollback",
+    };
+    let role = if id(inspect) == order.container_id.0 { "old" } else { "new" };
     vec![
         ("hook", point.to_string()),
         ("app", order.app.to_string()),
         ("node", order.node.to_string()),
         ("container", order.container.clone()),
-        ("container_id", container.0.clone()),
+        ("container_id", id(inspect)),
+        ("role", role.to_owned()),
         ("image", order.image.to_string()),
         ("digest", order.digest.to_string()),
-        (
-            "purpose",
-            if order.purpose == nightshift_core::step::Purpose::Update { "update" } else { "rollback" }.to_owned(),
-        ),
+        ("purpose", purpose.to_owned()),
         ("address", address(inspect)),
         ("ports", ports(inspect)),
+        ("other_id", id(other)),
+        ("other_address", address(other)),
+        ("other_ports", ports(other)),
     ]
+}
+
+fn id(inspect: &Value) -> String {
+    inspect.get("Id").and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 /// The container's address on its first network that has one.

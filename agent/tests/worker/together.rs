@@ -129,18 +129,32 @@ fn shell(line: &str) -> Option<Hook> {
 #[tokio::test]
 async fn hooks_run_in_the_container_in_their_order_and_know_what_it_is_about() {
     let Some(fixture) = DockerFixture::from_environment("hooks").await else { return };
-    let (name, old) = movable(&fixture).await;
-    let image = fixture.push(Kind::Web).await;
-    let mut order = order(0, &name, &old, &image);
-    let write = "echo $NIGHTSHIFT_HOOK $NIGHTSHIFT_NODE $NIGHTSHIFT_CONTAINER_ID ${NIGHTSHIFT_PORTS%%=*} >>/data/hooks";
-    order.hooks = Hooks { before: shell(write), drain: shell(write), after: shell(write) };
-    let end = Node::new(fixture.engine()).await.carry_out(&order).await;
-    assert_eq!(end.phase, StepPhase::Committed, "{end:?}");
-    let new = end.new_container_id.expect("made");
+    let (name, mut old) = movable(&fixture).await;
+    let mut node = Node::new(fixture.engine()).await;
+    let write = "echo $NIGHTSHIFT_HOOK $NIGHTSHIFT_NODE $NIGHTSHIFT_CONTAINER_ID ${NIGHTSHIFT_PORTS%%=*} \
+                 $NIGHTSHIFT_ROLE $NIGHTSHIFT_OTHER_ID ${NIGHTSHIFT_OTHER_PORTS%%=*} >>/data/hooks";
+    let mut expect = String::new();
+    for (step, order_of) in [(0, UpdateOrder::StopFirst), (1, UpdateOrder::StartFirst)] {
+        let image = fixture.push(Kind::Web).await;
+        let mut order = order(step, &name, &old, &image);
+        (order.order, order.hooks) =
+            (order_of, Hooks { before: shell(write), drain: shell(write), after: shell(write) });
+        let end = node.carry_out(&order).await;
+        assert_eq!(end.phase, StepPhase::Committed, "{end:?}");
+        let new = end.new_container_id.expect("made");
+        // The other one has ports while it runs.
+        let line = |hook: &str, role: &str, about: &ContainerId, other: &ContainerId, runs: bool| {
+            format!("{hook} node1 {} 80/tcp {role} {}{}\n", about.0, other.0, if runs { " 80/tcp" } else { "" })
+        };
+        let before = line("before", "old", &old, &new, false);
+        let both_run = order_of == UpdateOrder::StartFirst;
+        let (drain, after) = (line("drain", "old", &old, &new, both_run), line("after", "new", &new, &old, both_run));
+        expect += &if both_run { [before, after, drain].concat() } else { [before, drain, after].concat() };
+        old = new;
+    }
     let command = ["cat", "/data/hooks"].map(str::to_owned);
-    let told = fixture.engine().exec(&new, &command, &[], Duration::from_secs(10)).await.expect("it runs").output;
-    let line = |hook: &str, id: &ContainerId| format!("{hook} node1 {} 80/tcp\n", id.0);
-    assert_eq!(told, [line("before", &old), line("drain", &old), line("after", &new)].concat());
+    let told = fixture.engine().exec(&old, &command, &[], Duration::from_secs(10)).await.expect("it runs").output;
+    assert_eq!(told, expect);
     fixture.clean_up().await;
 }
 
