@@ -44,6 +44,8 @@ nsenter util-linux
 curl curl
 jq jq
 perl perl-base
+haproxy haproxy
+socat socat
 gcc gcc
 /usr/include/stdio.h libc6-dev
 LIST
@@ -67,6 +69,11 @@ engines_missing() {
     printf '%s' "${missing# }"
 }
 
+# The units that start with the machine.
+engines_enabled() {
+    find /etc/systemd/system -mindepth 2 -type l -path '*.wants/*' -printf '%f\n' 2>/dev/null | sort -u || true
+}
+
 engines_tools() {
     local missing log
     missing=$(engines_missing)
@@ -86,11 +93,16 @@ engines_tools() {
     if [ ! -e "$policy" ]; then
         printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod 755 "$policy" && ours=yes
     fi
-    local status=0
+    local status=0 enabled unit
+    enabled=$(engines_enabled)
     # shellcheck disable=SC2086 # a list of words
     { DEBIAN_FRONTEND=noninteractive apt-get -qq update && \
         DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $missing; } >"$log" 2>&1 </dev/null || status=1
     [ -z "$ours" ] || rm -f "$policy"
+    # Nor at the next start of the machine.
+    for unit in $(engines_enabled); do
+        grep -qxF -- "$unit" <<<"$enabled" || systemctl --quiet disable "$unit" >>"$log" 2>&1 || true
+    done
     missing=$(engines_missing)
     if [ "$status" != 0 ] || [ -n "$missing" ]; then
         tail -n 5 "$log" >&2

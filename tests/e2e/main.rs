@@ -8,6 +8,7 @@ mod support;
 
 mod crashes;
 mod engines;
+mod haproxy;
 mod mistakes;
 mod people;
 mod registries;

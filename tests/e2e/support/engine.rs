@@ -37,6 +37,21 @@ impl Engine {
         Path::new(self.socket()).parent().expect("a socket lies in a directory").to_owned()
     }
 
+    /// The name of the network namespace that the engine runs in.
+    pub(super) fn network(&self) -> String {
+        let home = self.socket().strip_suffix(".sock").expect("the name of a socket of scripts/engines");
+        let name = std::fs::read_to_string(Path::new(home).join("name")).expect("scripts/engines wrote it");
+        name.trim().to_owned()
+    }
+
+    /// An address of the node in its own network: published ports are there, and the engine forwards them as it does for
+    /// other machines.
+    pub(super) fn gateway(&self, container: &str) -> String {
+        let inspect = self.inspect(&self.name(container));
+        let gateway = inspect["NetworkSettings"]["Networks"]["bridge"]["Gateway"].as_str();
+        gateway.expect("a running container has one").to_owned()
+    }
+
     /// The whole name of a scenario's container.
     pub(crate) fn name(&self, base: &str) -> String {
         format!("{}-{base}", self.unique)

@@ -3,7 +3,9 @@
 mod engine;
 pub(crate) mod events;
 pub(crate) mod fleet;
+pub(crate) mod haproxy;
 mod http;
+pub(crate) mod load;
 pub(crate) mod parts;
 mod program;
 mod registry;
