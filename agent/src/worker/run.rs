@@ -62,6 +62,9 @@ impl Step<'_> {
             Ok(seen) => seen,
             Err(error) => return self.not_seen(&error).await,
         };
+        if self.wake.broke_off() {
+            self.record.lost_sight();
+        }
         let elapsed = self.elapsed();
         let Next { record, action } = next(&self.record, &seen, elapsed);
         self.record = record;

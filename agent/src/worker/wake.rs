@@ -1,6 +1,8 @@
-//! Wakes a step when the engine says that something happened to one of its two containers.
+//! Wakes a step when the engine says that something happened to one of its two containers, and notices that the engine
+//! went away.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -19,15 +21,22 @@ const AGAIN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Wake {
     notify: Arc<Notify>,
+    broke_off: Arc<AtomicBool>,
     _task: AbortOnDropHandle<()>,
 }
 
 impl Wake {
     /// Listens for the containers of an order.
     pub(super) fn new(engine: Arc<dyn Engine>, order: &StepOrder) -> Self {
-        let notify = Arc::new(Notify::new());
-        let task = tokio::spawn(listen(engine, order.clone(), notify.clone()));
-        Self { notify, _task: AbortOnDropHandle::new(task) }
+        let (notify, broke_off) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
+        let task = tokio::spawn(listen(engine, order.clone(), notify.clone(), broke_off.clone()));
+        Self { notify, broke_off, _task: AbortOnDropHandle::new(task) }
+    }
+
+    /// Whether the events broke off since this was last asked. The looks need not have noticed: where a service manager
+    /// holds the engine's socket, a look waits there until the next engine answers it.
+    pub(super) fn broke_off(&self) -> bool {
+        self.broke_off.swap(false, Ordering::AcqRel)
     }
 
     /// Waits for an event, for a time at most. At the shutdown its task is dropped while it waits: to return then would
@@ -41,7 +50,7 @@ impl Wake {
     }
 }
 
-async fn listen(engine: Arc<dyn Engine>, order: StepOrder, notify: Arc<Notify>) {
+async fn listen(engine: Arc<dyn Engine>, order: StepOrder, notify: Arc<Notify>, broke_off: Arc<AtomicBool>) {
     loop {
         if let Ok(mut events) = engine.events(None).await {
             // What happened before the stream began is seen by a look.
@@ -51,6 +60,7 @@ async fn listen(engine: Arc<dyn Engine>, order: StepOrder, notify: Arc<Notify>) 
                     notify.notify_one();
                 }
             }
+            broke_off.store(true, Ordering::Release);
             notify.notify_one();
         }
         sleep(AGAIN).await;

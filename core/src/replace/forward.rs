@@ -300,9 +300,7 @@ fn watched(record: &mut Record, index: usize, new: &ContainerView, started: Star
     let order = record.order.clone();
     let Some(part) = record.parts_mut().nth(index) else { return Ok(None) };
     let watch = &mut part.watch;
-    watch.begun = true;
-    let never_started = new.state == RunState::Created && new.error.is_empty();
-    if never_started {
+    if watch.is_to_start(new) {
         if watch.spent >= order.healthy_deadline {
             let limit = duration::format(order.healthy_deadline);
             return Err(failure(FailureKind::Engine, format!("the engine did not start it within {limit}")));

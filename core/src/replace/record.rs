@@ -188,12 +188,20 @@ impl Record {
         if let Downtime::Running(_) = self.timers.downtime {
             self.timers.downtime = Downtime::Unknown;
         }
+        self.lost_sight();
+    }
+
+    /// Nobody looked on for a while, so what has ended meanwhile was perhaps ended by the engine: it is started once more, and
+    /// judged by that. To be called when the engine was away, or its events broke off.
+    pub fn lost_sight(&mut self) {
+        self.parts_mut().for_each(|part| part.watch.lost_sight());
     }
 
     /// Time in which the engine could not be asked: it counts for the downtime and against the order's `start_within`, and
     /// against no deadline of a container.
     pub fn engine_was_away(&mut self, time: Duration) {
         self.timers.waited += time;
+        self.lost_sight();
         if let Downtime::Running(so_far) = self.timers.downtime {
             self.timers.downtime = Downtime::Running(so_far + time);
         }
@@ -218,6 +226,10 @@ impl Record {
             Action::KeepImage { image_id, .. } => self.kept_images.push(image_id.clone()),
             Action::TagFollowed { .. } => self.followed_tagged = true,
             Action::CleanImages { .. } => self.images_cleaned = true,
+            Action::Start { new } => {
+                let Some(part) = self.part_of(new) else { return };
+                part.watch.unwatched = false;
+            }
             Action::StartOld { old } => {
                 let Some(part) = self.part_of(old) else { return };
                 part.old_starts += 1;
@@ -233,7 +245,6 @@ impl Record {
             | Action::RenameOldAway { .. }
             | Action::RenameNewIn { .. }
             | Action::StopOld { .. }
-            | Action::Start { .. }
             | Action::Probe { .. }
             | Action::Wait(_)
             | Action::RemoveOld { .. }

@@ -41,6 +41,10 @@ pub struct Watch {
     pub alone: bool,
     /// The run that is judged: a restart of the engine begins another one.
     pub started_at: Option<DateTime<Utc>>,
+    /// Whether engine or agent were away since it was last seen to run. What ended meanwhile may have been ended by the
+    /// engine: one that comes back after a crash stops what has no restart policy, and a stop of the engine stops everything.
+    #[serde(default)]
+    pub unwatched: bool,
     /// Time since the last probe.
     pub since_probe: Option<Duration>,
     /// Whether the last probe passed.
@@ -89,6 +93,25 @@ impl Watch {
                 self.probe_failures = self.probe_failures.saturating_add(1);
                 self.probe_error = reason;
             }
+        }
+    }
+
+    /// Nobody looked on for a while.
+    pub(super) fn lost_sight(&mut self) {
+        self.unwatched |= self.begun;
+    }
+
+    /// Whether a start is still to be ordered: for the first time, or because it may have been the engine that ended it.
+    pub(super) fn is_to_start(&mut self, view: &ContainerView) -> bool {
+        self.begun = true;
+        match view.state {
+            RunState::Created => view.error.is_empty(),
+            RunState::Exited => self.unwatched && view.error.is_empty() && !view.oom_killed,
+            RunState::Running | RunState::Paused | RunState::Restarting => {
+                self.unwatched = false;
+                false
+            }
+            RunState::Removing | RunState::Dead => false,
         }
     }
 

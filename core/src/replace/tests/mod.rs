@@ -1,9 +1,10 @@
-//! Tests of the replacement machine: tables in `judging` and `ways`, every crash in `crashes`, on a tiny `model`.
+//! Tests of the replacement machine: tables in `judging` and `ways`, every crash in `crashes`, ended containers in `restarts`, on a tiny `model`.
 
 mod crashes;
 mod hooks;
 mod judging;
 mod model;
+mod restarts;
 mod units;
 mod ways;
 
