@@ -5,6 +5,11 @@
 #   engines_start DIR N                    N engines; their sockets are DIR/engine-1.sock ... DIR/engine-N.sock
 #   engine_stop|engine_start DIR K         takes one engine down, in good order, and up again
 #   engine_kill DIR K                      the same as a crash: containers live on without their engine
+#   engine_end DIR K                       as a service manager ends it: the engine stops its containers itself
+#   wire_lay DIR K                         a wire from this network to engine K's: prints its name, and our address on it
+#   wire_cut DIR K NAME both|in|out|down   no packet passes; or none reaches the engine's side, or leaves it; or the link is down
+#   wire_heal DIR K NAME                   everything passes again
+#   wire_remove NAME
 #   engine_run DIR K COMMAND...            runs a command in the engine's network (its published ports are on 127.0.0.1 there)
 #   registry_start DIR [USER PASSWORD]     a registry at 127.0.0.1:PORT in this network and in every engine's
 #   registry_address DIR                   prints 127.0.0.1:PORT
@@ -23,6 +28,8 @@
 ENGINES_START_SECONDS=90
 # The engine kills containers after their own grace period of 10 seconds; ours are killed before.
 ENGINES_STOP_SECONDS=20
+# An engine that stops its containers itself waits for the grace period of each.
+ENGINES_END_SECONDS=40
 ENGINES_REGISTRY_SECONDS=20
 # A socket's path has at most 107 bytes, and `/engine-9/run/containerd/containerd-debug.sock` is the longest below DIR.
 ENGINES_DIR_LIMIT_BYTES=60
@@ -233,6 +240,14 @@ engine_stop() { # DIR K
     fi
 }
 
+# As a service manager does at a shutdown or an upgrade: the engine itself stops its containers, by their own signals.
+engine_end() { # DIR K
+    local pid
+    pid=$(engine_pid "$1" "$2") || return 0
+    kill -TERM "$pid" 2>/dev/null || true
+    engines_wait "$ENGINES_END_SECONDS" engines_gone "$pid" || { engines_say "engine $2 does not end"; return 1; }
+}
+
 engine_kill() { # DIR K
     local pid containerd
     pid=$(engine_pid "$1" "$2") || return 0
@@ -286,6 +301,59 @@ engines_stop() {
     done
     [ "${#waits[@]}" = 0 ] || wait "${waits[@]}" || true
     for number in $(engines_numbers "$1"); do engine_sweep "$1" "$number"; done
+}
+
+# --- wires ------------------------------------------------------------------------------------------------------------
+# Who runs in an engine's network reaches this one by a wire, and a cut wire is what it is for a node behind a broken network:
+# no packet comes, and nobody says so. Addresses are of 198.18.0.0/15, which is kept free for tests, four for each wire.
+
+wire_lay() { # DIR K
+    local engine number base address
+    engine=$(engine_name "$1" "$2")
+    for _ in $(seq 1 50); do
+        number=$RANDOM
+        base=$((number * 4))
+        address=198.$((18 + base / 65536)).$((base / 256 % 256))
+        # The name is taken: by another wire.
+        ip link add "nsw$number" type veth peer name "nsw$number" netns "$engine" 2>/dev/null || continue
+        ip addr add "$address.$((base % 256 + 1))/30" dev "nsw$number"
+        ip link set "nsw$number" up
+        ip -n "$engine" addr add "$address.$((base % 256 + 2))/30" dev "nsw$number"
+        ip -n "$engine" link set "nsw$number" up
+        printf 'nsw%s %s.%s\n' "$number" "$address" "$((base % 256 + 1))"
+        return 0
+    done
+    engines_say "cannot lay a wire to the network of engine $2"
+    return 1
+}
+
+wire_rule() { # DIR K NAME VERB CHAIN
+    local way=-i
+    [ "$5" = INPUT ] || way=-o
+    engine_run "$1" "$2" iptables -w 10 "$4" "$5" "$way" "$3" -j DROP
+}
+
+wire_cut() { # DIR K NAME WAY
+    case $4 in
+        both) wire_rule "$1" "$2" "$3" -I INPUT && wire_rule "$1" "$2" "$3" -I OUTPUT ;;
+        in) wire_rule "$1" "$2" "$3" -I INPUT ;;
+        out) wire_rule "$1" "$2" "$3" -I OUTPUT ;;
+        # The cable is out: the other side sees no carrier.
+        down) ip -n "$(engine_name "$1" "$2")" link set "$3" down ;;
+        *) engines_say "\`$4\` is no way to cut a wire: allowed are both, in, out, down"; return 1 ;;
+    esac
+}
+
+wire_heal() { # DIR K NAME
+    local chain
+    for chain in INPUT OUTPUT; do
+        while wire_rule "$1" "$2" "$3" -D "$chain" 2>/dev/null; do :; done
+    done
+    ip -n "$(engine_name "$1" "$2")" link set "$3" up
+}
+
+wire_remove() { # NAME: it may be gone with the engine's network
+    ip link del "$1" 2>/dev/null || true
 }
 
 # --- registry ---------------------------------------------------------------------------------------------------------

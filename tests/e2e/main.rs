@@ -7,12 +7,17 @@
 mod support;
 
 mod crashes;
+mod engine_gone;
 mod engines;
+mod failing;
 mod haproxy;
+mod killed;
 mod mistakes;
+mod partition;
 mod people;
 mod registries;
 mod rollback;
 mod rollout;
 mod start_first;
+mod steering;
 mod waiting;

@@ -7,12 +7,15 @@ use serde_json::{Value, json};
 
 use super::http::{self, Place};
 use super::registry::Login;
+use super::script;
 
 /// The API that the oldest engine we care for speaks.
 const API: &str = "/v1.41";
+/// Nanoseconds of a second.
+const NANOS: i64 = 1_000_000_000;
 
 /// An engine, and the part of it that belongs to one scenario.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Engine {
     url: String,
     unique: String,
@@ -50,6 +53,34 @@ impl Engine {
         let inspect = self.inspect(&self.name(container));
         let gateway = inspect["NetworkSettings"]["Networks"]["bridge"]["Gateway"].as_str();
         gateway.expect("a running container has one").to_owned()
+    }
+
+    /// Its number in `scripts/engines`.
+    fn number(&self) -> &str {
+        let name = Path::new(self.socket()).file_stem().and_then(|name| name.to_str()).expect("plain text");
+        name.strip_prefix("engine-").expect("named by scripts/lib/engines.sh")
+    }
+
+    /// Does to the engine what `scripts/engines VERB DIR K MORE` does. Returns what it printed.
+    pub(super) fn script(&self, verb: &[&str], more: &[&str]) -> String {
+        let directory = self.directory();
+        let place = [directory.to_str().expect("text"), self.number()];
+        script(&[verb, &place, more].concat())
+    }
+
+    /// Takes it away as a crash does: its containers live on without it.
+    pub(crate) fn kill(&self) {
+        self.script(&["kill"], &[]);
+    }
+
+    /// Ends it as a service manager does: it stops its containers itself.
+    pub(crate) fn end(&self) {
+        self.script(&["end"], &[]);
+    }
+
+    /// Takes it up again, and returns when it answers.
+    pub(crate) fn start(&self) {
+        self.script(&["start"], &[]);
     }
 
     /// The whole name of a scenario's container.
@@ -123,17 +154,20 @@ impl Engine {
         text.trim().to_owned()
     }
 
-    /// The stream of what happens to containers from now on, health checks only by their results.
-    pub(super) fn events(&self) -> Box<dyn BufRead + Send> {
+    /// The stream of what happens to containers from now on, or from a moment on that the engine remembers; health checks only
+    /// by their results.
+    ///
+    /// # Errors
+    /// The engine is away.
+    pub(super) fn events(&self, since_nanos: Option<i64>) -> std::io::Result<Box<dyn BufRead + Send>> {
         let wanted =
             ["create", "start", "kill", "die", "stop", "rename", "destroy", "health_status", "pause", "restart"];
         let filters = json!({"type": ["container"], "event": wanted}).to_string();
         let encoded: String = filters.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        let path = format!("{API}/events?filters={encoded}");
-        let answer = http::ask(&Place::Unix(self.socket().to_owned()), "GET", &path, &[], "");
-        let answer = answer.unwrap_or_else(|error| panic!("the engine {} is up: {error}", self.url));
-        assert_eq!(answer.status, 200, "the engine tells its events");
-        answer.body
+        let since = since_nanos.map(|at| format!("&since={}.{:09}", at / NANOS, at % NANOS)).unwrap_or_default();
+        let path = format!("{API}/events?filters={encoded}{since}");
+        let answer = http::ask(&Place::Unix(self.socket().to_owned()), "GET", &path, &[], "")?;
+        if answer.status == 200 { Ok(answer.body) } else { Err(std::io::Error::other(answer.text())) }
     }
 
     /// All containers of the scenario, running or not.
@@ -147,9 +181,9 @@ impl Engine {
     }
 }
 
-impl Drop for Engine {
+impl Engine {
     /// Removes the scenario's containers with their anonymous volumes.
-    fn drop(&mut self) {
+    pub(super) fn clean_up(&self) {
         for container in self.containers() {
             let id = container["Id"].as_str().unwrap_or_default();
             // Gone already is as good.

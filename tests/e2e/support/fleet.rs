@@ -181,6 +181,14 @@ pub(crate) fn nodes_connected(cli: &Cli, count: usize) {
     });
 }
 
+/// Waits until the coordinator knows that a node's engine does not answer.
+pub(crate) fn engine_is_missed(cli: &Cli, node: &str) {
+    eventually(&format!("the engine of {node} is missed"), SOON, || {
+        let shown = cli.json(&["node", "show", node]);
+        if shown["problem"].is_string() { Ok(()) } else { Err(shown.to_string()) }
+    });
+}
+
 /// Applies the app, watched shortly, so that tests are short.
 pub(crate) fn apply(surroundings: &Surroundings, cli: &Cli, hours: Hours, update: &str) {
     let name = surroundings.app();

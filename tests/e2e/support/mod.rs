@@ -1,5 +1,6 @@
 //! What scenarios are made of: engines, a registry, the program, and patience with a deadline.
 
+pub(crate) mod chance;
 mod engine;
 pub(crate) mod events;
 pub(crate) mod fleet;
@@ -9,8 +10,11 @@ pub(crate) mod load;
 pub(crate) mod parts;
 mod program;
 mod registry;
+pub(crate) mod wire;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub(crate) use engine::Engine;
@@ -29,27 +33,43 @@ pub(crate) struct Surroundings {
     /// A directory for the scenario's files.
     pub(crate) directory: tempfile::TempDir,
     unique: String,
+    /// Engines that may be killed belong to one scenario at a time.
+    _lock: Option<File>,
 }
+
+/// Three engines that everybody shares.
+const ENGINES: &str = "NIGHTSHIFT_TEST_ENGINES";
+/// Three engines that the scenario that has them may kill.
+const FLEET_TO_KILL: &str = "NIGHTSHIFT_TEST_FLEET_TO_KILL";
 
 impl Surroundings {
     /// What the environment names; without it the scenario is skipped, and says so.
-    #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
     pub(crate) fn of(scenario: &str) -> Option<Self> {
-        let (Ok(engines), Ok(registry)) =
-            (std::env::var("NIGHTSHIFT_TEST_ENGINES"), std::env::var("NIGHTSHIFT_TEST_REGISTRY"))
-        else {
-            eprintln!(
-                "SKIPPED: {scenario}: no engines (NIGHTSHIFT_TEST_ENGINES, NIGHTSHIFT_TEST_REGISTRY); run scripts/test"
-            );
+        Self::named_by(ENGINES, scenario)
+    }
+
+    /// Engines that the scenario may kill. It has them for itself: another one waits until this one has ended.
+    pub(crate) fn to_kill(scenario: &str) -> Option<Self> {
+        let mut surroundings = Self::named_by(FLEET_TO_KILL, scenario)?;
+        let lock = File::create(surroundings.engines[0].directory().join("fleet.lock")).expect("the directory is ours");
+        lock.lock().expect("a lock");
+        surroundings._lock = Some(lock);
+        Some(surroundings)
+    }
+
+    #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
+    fn named_by(variable: &str, scenario: &str) -> Option<Self> {
+        let (Ok(engines), Ok(registry)) = (std::env::var(variable), std::env::var("NIGHTSHIFT_TEST_REGISTRY")) else {
+            eprintln!("SKIPPED: {scenario}: no engines ({variable}, NIGHTSHIFT_TEST_REGISTRY); run scripts/test");
             return None;
         };
         // The same scenario may run twice on the same engines.
         let unique = format!("{scenario}-{}", std::process::id());
         let engines: Vec<Engine> = engines.split_whitespace().map(|url| Engine::new(url, &unique)).collect();
-        assert_eq!(engines.len(), 3, "NIGHTSHIFT_TEST_ENGINES names three engines");
+        assert_eq!(engines.len(), 3, "{variable} names three engines");
         let registry = Registry::new(&engines, registry, &unique);
         let directory = tempfile::Builder::new().prefix(&format!("{unique}.")).tempdir().expect("a directory");
-        Some(Self { engines, registry, directory, unique })
+        Some(Self { engines, registry, directory, unique, _lock: None })
     }
 
     /// The same with a registry of its own, that may go down or ask for a login.
@@ -63,6 +83,26 @@ impl Surroundings {
     pub(crate) fn app(&self) -> String {
         self.unique.clone()
     }
+}
+
+impl Drop for Surroundings {
+    fn drop(&mut self) {
+        self.engines.iter().for_each(Engine::clean_up);
+    }
+}
+
+/// Runs `scripts/engines` and returns what it printed.
+fn script(arguments: &[&str]) -> String {
+    script_of(None, arguments)
+}
+
+/// The same for another registry than the first.
+fn script_of(registry: Option<&str>, arguments: &[&str]) -> String {
+    let mut command = Command::new(repository_file("scripts/engines"));
+    command.envs(registry.map(|name| ("REGISTRY", name)));
+    let output = command.args(arguments).stdin(Stdio::null()).output().expect("the script is there");
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text").trim().to_owned()
 }
 
 /// The file of the repository.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::fleet::{self, GOOD};
+use super::wire::Wire;
 use super::{Cli, Image, Role, Surroundings};
 
 /// A coordinator in a process of its own.
@@ -20,18 +21,30 @@ pub(crate) struct Control {
     home: PathBuf,
 }
 
+/// Hears on all addresses: those of the wires, too.
+const EVERYWHERE: &str = "0.0.0.0";
+/// Hears nobody outside.
+const LOOPBACK: &str = "127.0.0.1";
+
 impl Control {
     /// Starts a coordinator in the directory.
     pub(crate) fn start(home: &Path) -> Self {
+        Self::start_on(LOOPBACK, home, &[])
+    }
+
+    /// The same on an address, with more names in its certificate.
+    fn start_on(listen: &str, home: &Path, names: &[String]) -> Self {
         // Free a moment ago; a port that is not free is an error that names it.
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let address = port.expect("there are free ports").to_string();
+        let port = TcpListener::bind(format!("{listen}:0")).and_then(|listener| listener.local_addr());
+        let port = port.expect("there are free ports").port();
         let config = format!(
-            "data_dir = \"coordinator\"\nlisten = \"{address}\"\nheartbeat_interval = \"1s\"\nunknown_after = \"10s\"\n\
-             [watch]\ninterval = \"1s\"\n[log]\nfilter = \"debug,h2=info,hyper=info,rustls=info\"\n"
+            "data_dir = \"coordinator\"\nlisten = \"{listen}:{port}\"\nnames = {names:?}\nheartbeat_interval = \"1s\"\n\
+             unknown_after = \"10s\"\n[watch]\ninterval = \"1s\"\n\
+             [log]\nfilter = \"debug,h2=info,hyper=info,rustls=info\"\n"
         );
         fs::write(home.join("coordinator.toml"), config).expect("the directory can be written");
         let cli = Cli::new(home, Some(home.join("coordinator/context.toml")));
+        let address = format!("{LOOPBACK}:{port}");
         let mut control = Self { cli, coordinator: None, address, home: home.to_owned() };
         control.up();
         control
@@ -60,10 +73,14 @@ impl Control {
 
     /// Writes an agent's file; its path.
     pub(crate) fn agent_file(&self, node: &str, engine: &str, token: &str) -> PathBuf {
+        self.agent_file_at(&self.address, node, engine, token)
+    }
+
+    /// The same for an agent that reaches the coordinator at another address.
+    fn agent_file_at(&self, address: &str, node: &str, engine: &str, token: &str) -> PathBuf {
         let config = format!(
-            "coordinator = \"https://{}\"\nnode = \"{node}\"\nengine = \"{engine}\"\ndata_dir = \"{node}\"\n\
-             join_token = \"{token}\"\n[log]\nfilter = \"debug,h2=info,hyper=info,rustls=info\"\n",
-            self.address
+            "coordinator = \"https://{address}\"\nnode = \"{node}\"\nengine = \"{engine}\"\ndata_dir = \"{node}\"\n\
+             join_token = \"{token}\"\n[log]\nfilter = \"debug,h2=info,hyper=info,rustls=info\"\n"
         );
         let file = self.home.join(format!("{node}.toml"));
         fs::write(&file, config).expect("the directory can be written");
@@ -77,6 +94,8 @@ pub(crate) struct Parts {
     pub(crate) agents: Vec<Option<Role>>,
     /// The coordinator.
     pub(crate) control: Control,
+    /// The agents' wires to the coordinator; none where they share its network.
+    pub(crate) wires: Vec<Wire>,
     /// Engines, registry, files.
     pub(crate) surroundings: Surroundings,
 }
@@ -84,19 +103,40 @@ pub(crate) struct Parts {
 impl Parts {
     /// Starts coordinator, agents, and one container on each engine; `None` without engines.
     pub(crate) fn start(scenario: &str, image_options: &[&str], more: &Value) -> Option<(Self, Image)> {
-        let surroundings = Surroundings::of(scenario)?;
+        Some(Self::start_on(Surroundings::of(scenario)?, Network::Shared, image_options, more))
+    }
+
+    /// The same on these engines, with the agents in this network or their own ones.
+    pub(crate) fn start_on(
+        surroundings: Surroundings,
+        network: Network,
+        image_options: &[&str],
+        more: &Value,
+    ) -> (Self, Image) {
         let v1 = surroundings.registry.push_text("web:stable", "v1", image_options);
         fleet::run_everywhere(&surroundings, &v1, more);
-        let control = Control::start(surroundings.directory.path());
+        let home = surroundings.directory.path();
+        let (wires, control) = match network {
+            Network::Shared => (Vec::new(), Control::start(home)),
+            Network::Wired => {
+                let wires: Vec<Wire> = surroundings.engines.iter().map(Wire::lay).collect();
+                // Also when a wire is cut, our end of it is an address of this machine, where people are.
+                let names: Vec<String> = wires.iter().map(|wire| wire.address.clone()).collect();
+                (wires, Control::start_on(EVERYWHERE, home, &names))
+            }
+        };
         for (number, engine) in surroundings.engines.iter().enumerate() {
-            control.agent_file(&node(number), engine.url(), &control.join_token());
+            let port = control.address.rsplit(':').next().expect("it has a port");
+            let address = wires.get(number).map(|wire| format!("{}:{port}", wire.address));
+            let address = address.unwrap_or_else(|| control.address.clone());
+            control.agent_file_at(&address, &node(number), engine.url(), &control.join_token());
         }
-        let mut parts = Self { agents: vec![None, None, None], control, surroundings };
+        let mut parts = Self { agents: vec![None, None, None], control, wires, surroundings };
         for number in 0..3 {
             parts.agent_up(number);
         }
         fleet::nodes_connected(&parts.control.cli, 3);
-        Some((parts, v1))
+        (parts, v1)
     }
 
     /// Starts an agent (again).
@@ -104,7 +144,8 @@ impl Parts {
         let home = self.surroundings.directory.path();
         let config = home.join(format!("{}.toml", node(number)));
         let arguments = ["agent", "--config", config.to_str().expect("text")];
-        self.agents[number] = Some(Role::start(home, &node(number), &arguments));
+        let network = self.wires.get(number).map(Wire::network);
+        self.agents[number] = Some(Role::start_in(network, home, &node(number), &arguments));
     }
 
     /// Takes an agent away as a crash does.
@@ -116,7 +157,12 @@ impl Parts {
     pub(crate) fn push_slow(&self) -> Image {
         let mut options = GOOD.to_vec();
         options[3] = "3";
-        let image = self.surroundings.registry.push_text("web:stable", "v2", &options);
+        self.push_tested("v2", &options)
+    }
+
+    /// Pushes a tested version.
+    pub(crate) fn push_tested(&self, text: &str, options: &[&str]) -> Image {
+        let image = self.surroundings.registry.push_text("web:stable", text, options);
         fleet::report_passed(&self.control.cli, &self.surroundings.app(), &image);
         image
     }
@@ -135,7 +181,16 @@ impl Parts {
     }
 }
 
+/// Where agents run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Network {
+    /// In the coordinator's network.
+    Shared,
+    /// Each in its engine's, with a wire to the coordinator.
+    Wired,
+}
+
 /// Nodes in the order in which a rollout goes.
-fn node(number: usize) -> String {
+pub(crate) fn node(number: usize) -> String {
     format!("n{}", number + 1)
 }

@@ -18,7 +18,16 @@ const END: Duration = Duration::from_secs(20);
 
 /// The program, knowing nothing of this machine's users and settings.
 fn program(home: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_nightshift"));
+    program_in(None, home)
+}
+
+fn program_in(network: Option<&Path>, home: &Path) -> Command {
+    let program = env!("CARGO_BIN_EXE_nightshift");
+    let mut command = Command::new(if network.is_some() { "nsenter" } else { program });
+    if let Some(network) = network {
+        // It becomes the program: no process stands in between.
+        command.arg(format!("--net={}", network.display())).args(["--", program]);
+    }
     command.env_clear().env("HOME", home).env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command.stdin(Stdio::null());
     command
@@ -35,9 +44,14 @@ pub(crate) struct Role {
 impl Role {
     /// Starts `nightshift ARGUMENTS`. Its output goes to the end of `HOME/NAME.log`.
     pub(crate) fn start<A: AsRef<OsStr>>(home: &Path, name: &str, arguments: &[A]) -> Self {
+        Self::start_in(None, home, name, arguments)
+    }
+
+    /// The same in a network of its own, if there is one.
+    pub(crate) fn start_in<A: AsRef<OsStr>>(network: Option<&Path>, home: &Path, name: &str, arguments: &[A]) -> Self {
         let log = home.join(format!("{name}.log"));
         let out = File::options().create(true).append(true).open(&log).expect("the directory can be written");
-        let mut command = program(home);
+        let mut command = program_in(network, home);
         command.args(arguments).env("NIGHTSHIFT_LOG", "info,nightshift_agent=debug,nightshift_coordinator=debug");
         command.stdout(out.try_clone().expect("a second handle")).stderr(out);
         let child = command.spawn().expect("the program can be started");

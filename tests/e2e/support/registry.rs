@@ -1,7 +1,6 @@
 //! The registry, and images made on the spot.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD as STANDARD, BASE64_URL_SAFE as URL_SAFE};
@@ -9,7 +8,7 @@ use serde_json::json;
 
 use super::engine::Engine;
 use super::http::{self, Place};
-use super::repository_file;
+use super::script_of;
 
 /// What a registry calls a manifest of the images here.
 const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
@@ -109,13 +108,7 @@ impl Registry {
     }
 
     fn script(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new(repository_file("scripts/engines"));
-        if let Some(name) = &self.name {
-            command.env("REGISTRY", name);
-        }
-        let output = command.args(arguments).stdin(Stdio::null()).output().expect("the script is there");
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("text").trim().to_owned()
+        script_of(self.name.as_deref(), arguments)
     }
 
     /// The name of a scenario's repository, with the registry's address.
