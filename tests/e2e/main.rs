@@ -6,6 +6,7 @@
 
 mod support;
 
+mod chaos;
 mod crashes;
 mod engine_gone;
 mod engines;
@@ -15,6 +16,7 @@ mod killed;
 mod mistakes;
 mod partition;
 mod people;
+mod recovery;
 mod registries;
 mod rollback;
 mod rollout;

@@ -5,6 +5,7 @@ mod engine;
 pub(crate) mod events;
 pub(crate) mod fleet;
 pub(crate) mod haproxy;
+pub(crate) mod history;
 mod http;
 pub(crate) mod load;
 pub(crate) mod parts;
