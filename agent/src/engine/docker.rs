@@ -27,8 +27,8 @@ use super::docker_raw::{Address, Call, RawClient, SharedVersion, container_part,
 use super::docker_reply::{self as reply, Version};
 use super::tail::Tail;
 use super::{
-    ContainerSummary, Engine, EngineEvent, EngineInfo, Error, EventStream, ExecOutcome, ImageSummary, RegistryAuth,
-    Result, deadline, pull,
+    Connection, ContainerSummary, Engine, EngineEvent, EngineInfo, Error, EventStream, ExecOutcome, ImageSummary,
+    RegistryAuth, Result, deadline, pull, reach,
 };
 
 /// Longest output of a command that is kept (its end). Probes and hooks report a few lines.
@@ -369,6 +369,11 @@ impl Engine for DockerEngine {
             Ok(ExecOutcome { exit_code, output })
         };
         tokio::time::timeout(deadline, whole).await.map_err(|_| Error::Timeout { call: CALL, after: deadline })?
+    }
+
+    async fn reach(&self, container: &ContainerId, port: u16) -> std::result::Result<Connection, String> {
+        let inspect = self.inspect(&container.0).await.map_err(|error| error.to_string())?;
+        reach::reach(&inspect, container, port).await
     }
 
     async fn events(&self, since: Option<DateTime<Utc>>) -> Result<EventStream> {

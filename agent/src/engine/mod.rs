@@ -16,6 +16,7 @@ mod docker_raw;
 mod docker_reply;
 mod error;
 mod pull;
+mod reach;
 pub mod simulated;
 mod tail;
 mod types;
@@ -29,6 +30,7 @@ use futures::stream::BoxStream;
 use nightshift_core::ids::ContainerId;
 use nightshift_core::instance::PullProgress;
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use api_version::{NEWEST_KNOWN, NoCommonVersion, OLDEST_KNOWN};
 pub use docker::DockerEngine;
@@ -37,6 +39,13 @@ pub use types::{ContainerSummary, EngineEvent, EngineInfo, EventKind, ExecOutcom
 
 /// What [`Engine::events`] yields until the connection ends: one error says why it ended, then nothing more.
 pub type EventStream = BoxStream<'static, Result<EngineEvent>>;
+
+/// Bytes both ways, to and from a port of a container.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// What [`Engine::reach`] gives.
+pub type Connection = Box<dyn Stream>;
 
 /// A Docker-compatible engine.
 ///
@@ -153,6 +162,12 @@ pub trait Engine: Send + Sync + fmt::Debug {
         environment: &[String],
         deadline: Duration,
     ) -> Result<ExecOutcome>;
+
+    /// Connects to a port of a running container, as who is in its network would.
+    ///
+    /// # Errors
+    /// Nobody listens there, or there is no way to it, in words for people.
+    async fn reach(&self, container: &ContainerId, port: u16) -> std::result::Result<Connection, String>;
 
     /// What happens to containers, from `since` (by the engine's clock, see [`EngineInfo::time`]) or from now on.
     ///

@@ -8,7 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use nightshift_agent::engine::{
-    ContainerSummary, Engine, EngineInfo, Error, EventStream, ExecOutcome, ImageSummary, RegistryAuth, Result,
+    Connection, ContainerSummary, Engine, EngineInfo, Error, EventStream, ExecOutcome, ImageSummary, RegistryAuth,
+    Result,
 };
 use nightshift_core::ids::ContainerId;
 use nightshift_core::instance::PullProgress;
@@ -190,6 +191,10 @@ impl Engine for Interrupted {
         deadline: Duration,
     ) -> Result<ExecOutcome> {
         self.change(self.inner.exec(container, command, environment, deadline)).await
+    }
+
+    async fn reach(&self, container: &ContainerId, port: u16) -> std::result::Result<Connection, String> {
+        self.inner.reach(container, port).await
     }
 
     async fn events(&self, since: Option<DateTime<Utc>>) -> Result<EventStream> {

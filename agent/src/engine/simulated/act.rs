@@ -1,6 +1,6 @@
 //! What the calls do to the world, with the engine's own refusals.
 
-use nightshift_core::container::RunState;
+use nightshift_core::container::{Health, RunState};
 use nightshift_core::ids::ContainerId;
 use serde_json::Value;
 
@@ -150,6 +150,13 @@ impl World {
             RunState::Running | RunState::Restarting => Ok(()),
             RunState::Paused => Err(conflict("cannot start a paused container, try unpause instead".to_owned())),
             RunState::Created | RunState::Exited | RunState::Removing | RunState::Dead => {
+                let mode = container.host_config.get("NetworkMode").and_then(Value::as_str).unwrap_or_default();
+                if let Some(host) = mode.strip_prefix("container:").map(str::to_owned)
+                    && !self.find(&host).is_ok_and(Container::is_up)
+                {
+                    return Err(conflict(format!("cannot join network of a non running container: {host}")));
+                }
+                let container = self.find_mut(id)?;
                 container.stopped_on_request = false;
                 container.restart_count = 0;
                 self.run(id)
@@ -247,13 +254,23 @@ impl World {
                 return Err(conflict(format!("Container {id} is not running")));
             }
         }
+        if let Some(outcome) = self.commands.get(command) {
+            return Ok(outcome.clone());
+        }
         let unknown = || {
             let program = command.first().map_or("", String::as_str);
             let output =
                 format!("OCI runtime exec failed: exec: \"{program}\": executable file not found in $PATH: unknown");
             Some(ExecOutcome { exit_code: 127, output })
         };
-        Ok(container.behaviour.commands.get(command).cloned().unwrap_or_else(unknown))
+        let known = container.behaviour.commands.get(command).cloned();
+        Ok(known.or_else(|| health_check(container, command)).unwrap_or_else(unknown))
+    }
+
+    /// Whether somebody listens inside.
+    pub(super) fn serves(&self, id: &str) -> bool {
+        let healthy = |container: &Container| matches!(container.health, None | Some(Health::Healthy));
+        self.find(id).is_ok_and(|container| container.status == RunState::Running && healthy(container))
     }
 
     /// Something happens to a container that runs.
@@ -262,6 +279,16 @@ impl World {
             self.strike(id, what);
         }
     }
+}
+
+/// The command of a container's own health check says what that says.
+fn health_check(container: &Container, command: &[String]) -> Option<Option<ExecOutcome>> {
+    let test = container.config.get("Healthcheck")?.get("Test")?.as_array()?;
+    let words: Vec<&str> = test.iter().filter_map(Value::as_str).collect();
+    let (how, its) = words.split_first()?;
+    let asked = *how == "CMD" && its.iter().eq(command.iter());
+    let exit_code = i64::from(container.health != Some(Health::Healthy));
+    asked.then(|| Some(ExecOutcome { exit_code, output: String::new() }))
 }
 
 #[cfg(test)]

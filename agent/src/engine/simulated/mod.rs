@@ -12,6 +12,7 @@ mod images;
 mod registry;
 mod world;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,6 +24,7 @@ use nightshift_core::ids::ContainerId;
 use nightshift_core::image::{Digest, ImageRef, Repository};
 use nightshift_core::instance::PullProgress;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -32,9 +34,12 @@ pub use world::Happened;
 use world::World;
 
 use super::{
-    ContainerSummary, Engine, EngineEvent, EngineInfo, Error, EventStream, ExecOutcome, ImageSummary, OLDEST_KNOWN,
-    PullFailure, RegistryAuth, Result, deadline, pull,
+    Connection, ContainerSummary, Engine, EngineEvent, EngineInfo, Error, EventStream, ExecOutcome, ImageSummary,
+    OLDEST_KNOWN, PullFailure, RegistryAuth, Result, deadline, pull,
 };
+
+/// What a connection to a simulated container holds before somebody reads it: a request and its answer fit.
+const WIRE_BYTES: usize = 16 << 10;
 
 /// Steps in which a simulated pull reports its progress.
 const PULL_STEPS: u32 = 10;
@@ -108,6 +113,23 @@ impl SimulatedEngine {
     /// Ends the daemon with all its containers; it comes back after `downtime` and restarts by their policies.
     pub fn restart_daemon(&self, downtime: Duration) {
         self.with(|world| world.daemon_stops(downtime));
+    }
+
+    /// The containers that are there, also while no daemon answers.
+    #[must_use]
+    pub fn ids(&self) -> BTreeSet<ContainerId> {
+        self.with(|world| world.containers.keys().cloned().map(ContainerId).collect())
+    }
+
+    /// From now on this command says this in every container, whatever the images say; `None` never ends.
+    pub fn answer_command(&self, command: &[&str], outcome: Option<ExecOutcome>) {
+        let command = command.iter().map(|&word| word.to_owned()).collect();
+        self.with(|world| world.commands.insert(command, outcome));
+    }
+
+    /// Commands do again what the images say.
+    pub fn forget_commands(&self) {
+        self.with(|world| world.commands.clear());
     }
 
     /// Makes a network, as `docker network create` does.
@@ -364,6 +386,16 @@ impl Engine for SimulatedEngine {
         self.call(Call::Exec, deadline, work).await
     }
 
+    /// Every port is served by whoever is up, and healthy where it has a health check.
+    async fn reach(&self, container: &ContainerId, port: u16) -> std::result::Result<Connection, String> {
+        if !self.with(|world| world.serves(&container.0)) {
+            return Err(format!("port {port}: Connection refused (os error 111)"));
+        }
+        let (here, there) = tokio::io::duplex(WIRE_BYTES);
+        tokio::spawn(welcome(there));
+        Ok(Box::new(here))
+    }
+
     async fn events(&self, since: Option<DateTime<Utc>>) -> Result<EventStream> {
         let opened = self.change(Call::Events, deadline::READ, |world| {
             let first = since.map_or(world.event_count(), |since| world.first_event_since(since));
@@ -382,4 +414,18 @@ impl Engine for SimulatedEngine {
         });
         Ok(events.boxed())
     }
+}
+
+/// Answers one HTTP request well; who says nothing is heard out.
+async fn welcome(mut connection: DuplexStream) {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        match connection.read_buf(&mut request).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+    }
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    // Who has gone away meanwhile needs no answer.
+    drop(connection.write_all(answer).await);
 }

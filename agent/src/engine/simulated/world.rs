@@ -15,7 +15,7 @@ use super::container::Container;
 use super::fault::Faults;
 use super::images::Images;
 use super::registry::Happening;
-use crate::engine::{EngineEvent, Error, EventKind, Result};
+use crate::engine::{EngineEvent, Error, EventKind, ExecOutcome, Result};
 
 /// As many events as a real engine remembers for those who come later.
 const REPLAY_LIMIT: usize = 256;
@@ -57,6 +57,8 @@ pub(super) struct World {
     pub(super) networks: BTreeSet<String>,
     pub(super) faults: Faults,
     pub(super) disk_full: bool,
+    /// What commands say here, whatever the images say.
+    pub(super) commands: BTreeMap<Vec<String>, Option<ExecOutcome>>,
     pub(super) daemon_is_up: bool,
     /// Grows with each end of the daemon: streams of an earlier one are broken.
     pub(super) session: u64,
@@ -85,6 +87,7 @@ impl World {
             networks: ["bridge", "host", "none"].map(str::to_owned).into(),
             faults: Faults::default(),
             disk_full: false,
+            commands: BTreeMap::new(),
             daemon_is_up: true,
             session: 0,
             made: 0,
