@@ -125,12 +125,13 @@ impl Fleet {
     }
 
     /// A node was asked for an image, once more after a failure.
-    pub fn requested(&mut self, node: &NodeName, app: AppName, digest: Digest) {
+    pub fn requested(&mut self, node: &NodeName, app: AppName, digest: Digest, now: DateTime<Utc>) {
         let Some(connected) = self.connected.get_mut(node) else { return };
         let image = connected.images.entry((app, digest)).or_insert(NodeImage::Requested);
         if let NodeImage::Failed { retry_at, .. } = image {
-            // Its answer sets the next instant; without one it is asked again at the slowest pace.
-            *retry_at += PULL_BACKOFF_LIMIT;
+            // Its answer sets the next instant; without one it is asked again at the slowest pace. From now on: after a clock was
+            // set back, the instant of before may be so far ahead that it would be due for ever.
+            *retry_at = now + PULL_BACKOFF_LIMIT;
         }
     }
 

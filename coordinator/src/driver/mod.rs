@@ -192,7 +192,7 @@ impl Driver {
             Action::Prepull { node, app, digest } => {
                 let Some(known) = self.control.catalog().app(&app) else { return };
                 let image = known.spec.image.clone();
-                self.fleet.requested(&node, app.clone(), digest.clone());
+                self.fleet.requested(&node, app.clone(), digest.clone(), (self.clock)());
                 self.sessions.prepull(&node, app, image, digest, self.control.epoch());
             }
             Action::Order { node, order } => {

@@ -203,3 +203,16 @@ fn a_clock_that_jumps_ahead_starts_nothing_outside_the_window_and_ends_no_step()
     assert!(bench.orders.is_empty());
     assert_eq!(bench.waits(), ["window opens at 2027-01-16 08:10 UTC"]);
 }
+
+#[test]
+fn an_image_that_failed_before_the_clock_was_set_back_is_asked_for_once_and_not_for_ever() {
+    use crate::fleet::NodeImage;
+    use crate::instance::ImageReport;
+    let mut fleet = Fleet::default();
+    fleet.connect(node("n1"), NodeFacts::default(), at(10_000));
+    let state = ImageState::Failed("no route".into());
+    fleet.image(&node("n1"), ImageReport { app: app(), digest: digest(2), state }, at(10_000));
+    fleet.requested(&node("n1"), app(), digest(2), at(0));
+    let image = NodeImage::Failed { error: "no route".into(), retry_at: at(300) };
+    assert_eq!(fleet.image_on(&node("n1"), &app(), &digest(2)), Some(&image), "counted from the clock as it is now");
+}

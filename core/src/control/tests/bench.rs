@@ -111,7 +111,7 @@ impl Bench {
             for action in decision.actions {
                 match action {
                     Action::Prepull { node, app, digest } => {
-                        self.fleet.requested(&node, app.clone(), digest.clone());
+                        self.fleet.requested(&node, app.clone(), digest.clone(), at(self.now));
                         let report = ImageReport { app, digest, state: self.pulls.clone() };
                         self.fleet.image(&node, report, at(self.now));
                     }

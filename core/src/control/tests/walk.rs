@@ -200,7 +200,7 @@ impl World {
         let place = |agents: &[Agent], node| agents.iter().position(|agent| agent.name == node).expect("a known node");
         match action {
             Action::Prepull { node, app, digest } => {
-                self.fleet.requested(&node, app.clone(), digest.clone());
+                self.fleet.requested(&node, app.clone(), digest.clone(), at(self.now));
                 self.wanted.push((place(&self.agents, node), app, digest));
             }
             Action::Order { node, order } => {
