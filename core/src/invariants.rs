@@ -98,6 +98,8 @@ impl Judge<'_> {
             }
             Event::RollbackPlanned { rollout, steps } => {
                 let Some(entry) = self.ledger.rollouts.get(rollout) else { return };
+                let forward = entry.purpose == Purpose::Update && !entry.back;
+                self.demand(forward, "I8", || format!("{rollout} goes back, and is a way back itself"));
                 steps.iter().for_each(|step| self.known_good(&entry.spec.name, &step.to));
             }
             Event::StepOrdered { rollout, step, generation, epoch, canary, .. } => {

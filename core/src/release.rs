@@ -171,7 +171,7 @@ impl Gate {
         }
         if let Some(max_age) = self.max_age.and_then(|age| TimeDelta::from_std(age).ok()) {
             for test in self.tests.iter().copied() {
-                if let Some(newest) = newest(test).filter(|newest| now - *newest > max_age) {
+                if let Some(newest) = newest(test).filter(|newest| now - *newest > max_age && !broken(Rule::TestAge)) {
                     return Err(GateDenial::TestsTooOld { test, newest });
                 }
             }

@@ -22,6 +22,8 @@ use super::store::Events;
 
 /// How long the host waits before it starts a coordinator that has died.
 const RESTART: Duration = Duration::from_secs(2);
+/// How long messages of a coordinator that has died are under way: longer than usual, shorter than its next start.
+const ON_THE_WAY: Duration = Duration::from_millis(100);
 
 #[derive(Default)]
 struct Process {
@@ -128,7 +130,12 @@ impl Host {
         *process = Process::default();
         drop(process);
         *lock(&self.parts.switchboard) = None;
-        self.parts.links.iter().for_each(|link| link.cut());
+        // What it had sent may still arrive.
+        let links = self.parts.links.clone();
+        tokio::spawn(async move {
+            sleep(ON_THE_WAY).await;
+            links.iter().for_each(|link| link.cut());
+        });
     }
 
     async fn run(self: Arc<Self>, fuse: Fuse) {

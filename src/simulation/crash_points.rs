@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use nightshift_agent::engine::ExecOutcome;
 use nightshift_agent::engine::simulated::{Behaviour, Happening, SimulatedImage};
 use nightshift_core::release::TestResult;
 use serde_json::json;
@@ -10,9 +11,10 @@ use tokio::time::sleep;
 
 use super::chance::Chance;
 use super::fuse::Side;
+use super::hours::{Allowed, Hours};
+use super::notes::Notes;
 use super::run::{self, Outcome, block_on, rest};
-use super::scenario::{HEALTHY_DEADLINE, labelled};
-use super::witness::Hours;
+use super::scenario::{Fixed, NOT_NOW, commands, labelled};
 use super::world::{AppPlan, Plan, World, app_of, good_image, image};
 
 /// A story.
@@ -28,11 +30,31 @@ pub enum Story {
     Retreat,
     /// A good image comes, and a newer one in the middle of its rollout.
     Newer,
+    /// The new container of a good image starts beside the old one.
+    StartFirst,
+    /// The same with a bad image.
+    StartFirstBad,
+    /// A container lives in the network of the instance and is replaced with it.
+    Unit,
+    /// The same with a bad image.
+    UnitBad,
+    /// Hooks are called; one says "not now" for a while.
+    Hooks,
 }
 
 impl Story {
-    /// Every story.
-    pub const ALL: [Self; 5] = [Self::Good, Self::BadAtOnce, Self::DoesNotStart, Self::Retreat, Self::Newer];
+    /// What the app's file says besides.
+    fn file(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Retreat => ("failure_action = \"rollback\"\n", ""),
+            Self::StartFirst | Self::StartFirstBad => ("order = \"start-first\"\n", ""),
+            Self::Hooks => (
+                "",
+                "[hooks]\nbefore = { exec = [\"announce\"] }\ndrain = { exec = [\"drain\"] }\nafter = { exec = [\"ready\"] }\n",
+            ),
+            Self::Good | Self::BadAtOnce | Self::DoesNotStart | Self::Newer | Self::Unit | Self::UnitBad => ("", ""),
+        }
+    }
 }
 
 /// Who dies.
@@ -70,7 +92,7 @@ pub struct Told {
 #[must_use]
 pub fn tell(story: Story, death: Option<Death>) -> Told {
     block_on(async move {
-        let world = World::build(plan(story), Chance::new(1)).await;
+        let world = World::build(plan(story), Chance::new(1), Notes::default()).await;
         if let Some(Death { victim, write, done }) = death {
             let side = if done { Side::After } else { Side::Before };
             match victim {
@@ -92,8 +114,19 @@ async fn play(world: &World, story: Story) {
     let version = |behaviour| image(created, behaviour);
     let good = || version(Behaviour::of(Happening::Healthy, healthy));
     match story {
-        Story::Good => push(world, good()).await,
-        Story::BadAtOnce => push(world, version(Behaviour::of(Happening::Unhealthy, healthy))).await,
+        Story::Good | Story::StartFirst | Story::Unit => push(world, good()).await,
+        Story::BadAtOnce | Story::StartFirstBad | Story::UnitBad => {
+            push(world, version(Behaviour::of(Happening::Unhealthy, healthy))).await;
+        }
+        Story::Hooks => {
+            let not_now = ExecOutcome { exit_code: NOT_NOW, output: "a long download".to_owned() };
+            world.nodes[1].engine.answer_command(&["drain"], Some(not_now));
+            let mut image = good();
+            image.behaviour.commands = commands();
+            push(world, image).await;
+            sleep(Duration::from_secs(60)).await;
+            world.nodes[1].engine.forget_commands();
+        }
         Story::DoesNotStart => {
             let start_error = Some("exec: \"serve\": executable file not found".to_owned());
             push(world, version(Behaviour { start_error, ..Behaviour::default() })).await;
@@ -138,22 +171,26 @@ async fn push(world: &World, image: SimulatedImage) {
 
 fn plan(story: Story) -> Plan {
     let start: DateTime<Utc> = "2026-03-02T22:00:00Z".parse().expect("it is an instant");
-    let action = if story == Story::Retreat { "rollback" } else { "pause" };
+    let (update, tables) = story.file();
     let spec = app_of(&format!(
-        "name = \"web\"\nimage = \"registry.example/shop/web:stable\"\n\
-         [update]\nfailure_action = \"{action}\"\nmonitor = \"10s\"\ncanary_monitor = \"10s\"\nhealthy_deadline = \"60s\"\n\
+        "name = \"web\"\nimage = \"registry.example/shop/web:stable\"\n{tables}\
+         [update]\n{update}monitor = \"10s\"\ncanary_monitor = \"10s\"\nhealthy_deadline = \"60s\"\n\
          [quiet_hours]\ntimezone = \"UTC\"\n[[quiet_hours.allow]]\ndays = [\"daily\"]\nstart = \"00:00\"\nduration = \"24h\"\n"
     ));
-    let always = vec![(start - chrono::TimeDelta::days(1), start + chrono::TimeDelta::days(30))];
-    let hours = Hours { windows: always, freezes: Vec::new(), least_cutoff: HEALTHY_DEADLINE };
+    let span = (start - chrono::TimeDelta::days(1), start + chrono::TimeDelta::days(30));
+    let hours = Hours { windows: vec![Allowed { span, role: None }], ..Hours::default() };
+    let nights = vec![(spec.quiet_hours.clone(), hours)];
     let (container, labels) = labelled("web");
     let body = json!({"HostConfig": {"RestartPolicy": {"Name": "unless-stopped", "MaximumRetryCount": 0}}});
-    let first = good_image(start - chrono::TimeDelta::days(3), Duration::from_secs(2));
+    let mut first = good_image(start - chrono::TimeDelta::days(3), Duration::from_secs(2));
+    first.behaviour.commands = commands();
+    let beside = matches!(story, Story::Unit | Story::UnitBad).then(|| "web-log".to_owned());
+    let fixed = Fixed::default();
     let nodes = ["n1", "n2"].map(|name| (name.parse().expect("well formed"), nightshift_core::labels::Labels::new()));
     Plan {
         start,
         nodes: nodes.into(),
-        apps: vec![AppPlan { spec, container, labels, on: vec![0, 1], hours, first, body }],
+        apps: vec![AppPlan { spec, fixed, container, labels, on: vec![0, 1], nights, first, body, beside }],
         heartbeat_interval: Duration::from_secs(10),
         watch_interval: Duration::from_secs(15),
         unknown_after: Duration::from_secs(60),

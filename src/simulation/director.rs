@@ -1,17 +1,18 @@
-//! Lets things happen to a fleet: faults, pushes, and people who do what people do.
+//! Lets things happen to a fleet: faults, pushes, and (in `operators`) people who do what people do.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use nightshift_agent::engine::simulated::{Call, Fault, Happening};
-use nightshift_agent::engine::{Engine as _, PullFailure};
+use nightshift_agent::engine::{Engine as _, ExecOutcome, PullFailure};
 use nightshift_coordinator::registry;
 use nightshift_core::catalog::Availability;
-use nightshift_core::control::{Request, StartOptions};
+use nightshift_core::control::Request;
 use nightshift_core::image::Digest;
 use nightshift_core::release::TestResult;
-use nightshift_core::rollout::{Command, Overrides};
+use nightshift_proto::pb;
 use tokio::time::sleep;
 
 use super::chance::Chance;
@@ -41,11 +42,14 @@ const CALLS: [Call; 16] = [
     Call::Events,
 ];
 
+/// How soon a new container falls ill where that is so.
+const ALLERGY: Duration = Duration::from_secs(4);
+
 /// Lets things happen to a world.
 pub(crate) struct Director<'a> {
-    world: &'a World,
-    chance: Chance,
-    digests: Vec<Vec<Digest>>,
+    pub(super) world: &'a World,
+    pub(super) chance: Chance,
+    pub(super) digests: Vec<Vec<Digest>>,
 }
 
 impl<'a> Director<'a> {
@@ -79,6 +83,7 @@ impl<'a> Director<'a> {
             node.link.cut();
             node.engine.forgive();
             node.engine.set_disk_full(false);
+            node.engine.forget_commands();
         }
         world.host.crash_at(0, Side::Before);
         sleep(Duration::from_secs(90)).await;
@@ -96,35 +101,39 @@ impl<'a> Director<'a> {
         self.chance.between(Duration::from_secs(from), Duration::from_secs(to))
     }
 
-    fn node(&self) -> Arc<Node> {
+    pub(super) fn node(&self) -> Arc<Node> {
         self.chance.pick(&self.world.nodes)
     }
 
     async fn happen(&mut self) {
         match self.chance.below(100) {
             0..=7 => self.push().await,
-            8..=13 => self.retest().await,
-            14..=33 => self.operate().await,
-            34..=41 => self.kill_agent(),
-            42..=47 => self.kill_coordinator(),
-            48..=54 => self.partition(),
-            55..=59 => self.weather(),
-            60..=74 => self.fail_a_call(),
-            75..=78 => self.restart_engine(),
-            79..=80 => self.fill_disk(),
-            81..=86 => self.strike_container().await,
-            87..=90 => self.fail_registry(),
-            91..=93 => self.step_clock(),
-            94..=96 => self.reload().await,
+            8..=12 => self.retest().await,
+            13..=27 => self.operate().await,
+            28..=31 => self.make_allergic(),
+            32..=38 => self.kill_agent(),
+            39..=44 => self.kill_coordinator(),
+            45..=51 => self.partition(),
+            52..=56 => self.weather(),
+            57..=69 => self.fail_a_call(),
+            70..=73 => self.restart_engine(),
+            74..=75 => self.fill_disk(),
+            76..=80 => self.strike_container().await,
+            81..=84 => self.fail_registry(),
+            85..=87 => self.step_clock(),
+            88..=90 => self.reload().await,
+            91..=92 => self.trouble_hooks(),
+            93..=95 => self.resume_at_the_end().await,
+            96 => self.remove_node().await,
             _ => self.haunt().await,
         }
     }
 
-    fn app(&self) -> usize {
+    pub(super) fn app(&self) -> usize {
         self.chance.index(self.world.plan.apps.len())
     }
 
-    async fn push(&mut self) {
+    pub(super) async fn push(&mut self) {
         let app = self.app();
         let image = scenario::version(&self.chance, self.world.clock.now());
         let digest = self.world.push(app, image);
@@ -139,52 +148,6 @@ impl<'a> Director<'a> {
         let digest = self.chance.pick(&self.digests[app]);
         let result = if self.chance.permille(900) { TestResult::Passed } else { TestResult::Failed };
         self.world.report(app, &digest, result).await;
-    }
-
-    async fn operate(&self) {
-        let position = self.app();
-        let app = self.world.plan.apps[position].spec.name.clone();
-        let reason = "because".to_owned();
-        let digest = Some(self.chance.pick(&self.digests[position]));
-        let digest = digest.filter(|_| self.chance.permille(500));
-        let by = nightshift_core::event::Actor("ann".to_owned());
-        let Some(handle) = self.world.host.handle() else { return };
-        let request = match self.chance.below(20) {
-            0..=2 => {
-                let some = |share| self.chance.permille(share);
-                let overrides = Overrides { now: some(300), freeze: some(300), quarantine: some(200) };
-                let options = StartOptions { digest, overrides, reason };
-                let start = move |id| Request::Start { app: app.clone(), options, id };
-                drop(handle.start(self.world.plan.apps[position].spec.name.clone(), start, by).await);
-                return;
-            }
-            3..=4 => {
-                let start = move |id| Request::Rollback { app: app.clone(), digest, reason, id };
-                drop(handle.start(self.world.plan.apps[position].spec.name.clone(), start, by).await);
-                return;
-            }
-            5..=13 => {
-                use Command::{Abort, Pause, Promote, Resume, Retry};
-                let command = self.chance.pick(&[Abort, Pause, Promote, Promote, Resume, Resume, Resume, Retry, Retry]);
-                Request::Change { rollout: app.to_string(), command, reason }
-            }
-            14..=15 => {
-                let digest = self.chance.pick(&self.digests[position]);
-                Request::Quarantine { app, digest, quarantined: self.chance.permille(400), reason }
-            }
-            16 => Request::Enable { app, enabled: self.chance.permille(800), reason },
-            _ => {
-                let availability = self.chance.pick(&[
-                    Availability::Active,
-                    Availability::Active,
-                    Availability::Pause,
-                    Availability::Drain,
-                ]);
-                Request::SetAvailability { node: self.node().name.clone(), availability, reason }
-            }
-        };
-        // Refused where it does not fit: that is what is tried.
-        drop(handle.request(request, by).await);
     }
 
     fn kill_agent(&self) {
@@ -279,7 +242,11 @@ impl<'a> Director<'a> {
         }
         let container = self.chance.pick(&containers).id;
         let what = self.chance.pick(&[Happening::Unhealthy, Happening::Exit(1), Happening::Exit(137)]);
-        self.world.notes.reached("container struck");
+        self.world.notes.reached(match what {
+            Happening::Unhealthy => "container became unhealthy",
+            Happening::Exit(_) => "container died",
+            Happening::Healthy => "container became healthy",
+        });
         node.engine.let_happen(&container, what);
         if what == Happening::Unhealthy {
             let time = self.seconds(5, 120);
@@ -316,18 +283,49 @@ impl<'a> Director<'a> {
         self.world.clock.step(TimeDelta::seconds(if back { -seconds } else { seconds }));
     }
 
-    async fn reload(&self) {
-        let position = self.app();
-        let spec = scenario::respec(&self.chance, &self.world.plan.apps[position].spec);
-        if self.world.ask(Request::Apply(vec![spec]), "ann").await.is_ok() {
-            self.world.notes.reached("configuration reloaded");
-        }
+    /// A node on which every new container falls ill for a while: what is good elsewhere is not good there.
+    fn make_allergic(&self) {
+        let (node, looks) = (self.node(), self.chance.below(200) + 40);
+        self.world.notes.reached("a node on which new containers fall ill");
+        tokio::spawn(async move {
+            let mut known = None;
+            for _ in 0..looks {
+                let ids: BTreeSet<_> = node.engine.ids();
+                let known = known.get_or_insert_with(|| ids.clone());
+                ids.difference(known).for_each(|id| node.engine.let_happen(id, Happening::Unhealthy));
+                sleep(ALLERGY).await;
+            }
+        });
     }
 
+    /// What hooks call fails for a while, or says: not this time, or never ends.
+    fn trouble_hooks(&self) {
+        let (node, time) = (self.node(), self.seconds(20, 300));
+        let command = self.chance.pick(&scenario::HOOKS);
+        let ends = |exit_code| Some(ExecOutcome { exit_code, output: "something is in the way".to_owned() });
+        let outcome = self.chance.pick(&[ends(scenario::NOT_NOW), ends(scenario::NOT_NOW), ends(1), None]);
+        node.engine.answer_command(&[command], outcome);
+        tokio::spawn(async move {
+            sleep(time).await;
+            node.engine.forget_commands();
+        });
+    }
+
+    /// The oldest network of all delivers orders of the past once more.
     async fn haunt(&self) {
         let Some(epoch) = self.world.view(|view| view.control.epoch().0).await else { return };
-        if self.node().link.haunt(epoch) {
-            self.world.notes.reached("order of an earlier epoch delivered");
+        for node in &self.world.nodes {
+            if node.link.haunt(|order| order.epoch < epoch) {
+                self.world.notes.reached("order of an earlier epoch delivered");
+            }
+            let seen = node.generations();
+            let earlier = |order: &pb::StepOrder| {
+                let key = order.key.as_ref();
+                order.epoch == epoch && key.is_some_and(|key| seen.get(&key.rollout) > Some(&key.generation))
+            };
+            if node.link.haunt(earlier) {
+                self.world.notes.reached("order of an earlier generation delivered");
+            }
         }
     }
 }

@@ -118,11 +118,10 @@ impl Link {
         std::mem::take(&mut connections.cut).cancel();
     }
 
-    /// Delivers an order of the past once more: the oldest network of all does that. Whether there was one that is not of
-    /// the present epoch.
-    pub(crate) fn haunt(&self, epoch: u64) -> bool {
+    /// Delivers an order of the past once more. Whether there was one like this.
+    pub(crate) fn haunt(&self, like_this: impl Fn(&pb::StepOrder) -> bool) -> bool {
         let connections = self.lock();
-        let stale: Vec<_> = connections.past.iter().filter(|order| order.epoch < epoch).collect();
+        let stale: Vec<_> = connections.past.iter().filter(|order| like_this(order)).collect();
         let (false, Some(inject)) = (stale.is_empty(), &connections.inject) else { return false };
         let order = self.chance.pick(&stale).clone();
         let body = Some(pb::coordinator_message::Body::Step(order));

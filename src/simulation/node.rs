@@ -3,6 +3,7 @@
 //! The agent is the real one: worker, journal, outbox, inventory and session. Only its engine, its disk, its line and its
 //! clock are simulated.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use nightshift_agent::engine::{Engine, EngineInfo};
 use nightshift_agent::inventory::{self, Inventory};
 use nightshift_agent::journal::Journal;
 use nightshift_agent::session::{Epochs, Facts, Outbox, Session};
+use nightshift_agent::storage::Storage as _;
 use nightshift_agent::surroundings::Surroundings;
 use nightshift_agent::worker::{Anonymous, Worker, WorkerHandle, deliver};
 use nightshift_core::ids::NodeName;
@@ -168,6 +170,13 @@ impl Node {
     /// The steps in the running agent's journal.
     pub(crate) fn steps(&self) -> Option<Vec<StepReport>> {
         Some(lock(&self.process).worker.as_ref()?.steps())
+    }
+
+    /// The largest generation of each rollout that its agents have obeyed, as it is on the disk.
+    pub(crate) fn generations(&self) -> BTreeMap<String, u64> {
+        let fence = self.disk.mount(Fuse::default()).read("fence.json").ok().flatten().unwrap_or_default();
+        let fence: serde_json::Value = serde_json::from_slice(&fence).unwrap_or_default();
+        serde_json::from_value(fence["generations"].clone()).unwrap_or_default()
     }
 
     async fn run(self: Arc<Self>, fuse: Fuse) {

@@ -8,21 +8,31 @@ use nightshift_agent::engine::simulated::SimulatedRegistry;
 use nightshift_coordinator::registry::{Error, ImageSource};
 use nightshift_core::image::{Digest, ImageRef, Repository};
 
+use super::notes::Notes;
+
 /// Answers the watcher. Clones are the same registry.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Source {
     pub(crate) registry: SimulatedRegistry,
     failure: Arc<Mutex<Option<Error>>>,
+    notes: Notes,
 }
 
 impl Source {
+    pub(crate) fn new(notes: Notes) -> Self {
+        Self { registry: SimulatedRegistry::new(), failure: Arc::default(), notes }
+    }
+
     /// From now on every question fails like this, or none any more.
     pub(crate) fn set_failure(&self, failure: Option<Error>) {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
     }
 
     fn failure(&self) -> Result<(), Error> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
+        let Some(error) = self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone() else { return Ok(()) };
+        let word = format!("{error:?}");
+        self.notes.reached(format!("the watcher heard {}", word.split([' ', '{']).next().unwrap_or_default()));
+        Err(error)
     }
 }
 

@@ -19,8 +19,9 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use super::chance::Chance;
+use super::notes::Notes;
 use super::run::block_on;
-use super::witness::Hours;
+use super::scenario::Fixed;
 use super::world::{AppPlan, Plan, World, good_image};
 
 /// How long a simulated pull takes.
@@ -78,7 +79,7 @@ pub(crate) struct Rehearsed {
 pub(crate) fn rehearse(script: Script) -> Rehearsed {
     block_on(async move {
         let fail = script.fail.clone();
-        let world = World::build(plan(script), Chance::new(0)).await;
+        let world = World::build(plan(script), Chance::new(0), Notes::default()).await;
         for node in world.nodes.iter().filter(|node| fail.contains(&node.name)) {
             tokio::spawn(fall_ill(node.engine.clone()));
         }
@@ -114,7 +115,17 @@ fn plan(script: Script) -> Plan {
         let mut first = good_image(start - TimeDelta::days(8), HEALTHY);
         first.behaviour.stop_takes = STOP;
         let body = json!({"HostConfig": {"RestartPolicy": {"Name": "unless-stopped", "MaximumRetryCount": 0}}});
-        AppPlan { spec, container, labels, on: all.clone(), hours: Hours::default(), first, body }
+        AppPlan {
+            spec,
+            container,
+            labels,
+            on: all.clone(),
+            nights: Vec::new(),
+            first,
+            body,
+            fixed: Fixed::default(),
+            beside: None,
+        }
     });
     Plan {
         start,

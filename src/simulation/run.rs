@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use super::chance::Chance;
 use super::check::{self, Standing};
 use super::director::Director;
+use super::notes::Notes;
 use super::scenario;
 use super::world::World;
 
@@ -44,8 +45,9 @@ pub struct Outcome {
 pub fn run(seed: u64) -> Outcome {
     block_on(async move {
         let chance = Chance::new(seed);
-        let plan = scenario::plan(&chance.fork("plan"));
-        let world = World::build(plan, chance).await;
+        let notes = Notes::default();
+        let plan = scenario::plan(&chance.fork("plan"), &notes);
+        let world = World::build(plan, chance, notes).await;
         world.start().await;
         let time = world.chance.fork("length").between(PLAY.0, PLAY.1);
         let mut director = Director::new(&world);

@@ -2,33 +2,34 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
+use nightshift_agent::engine::ExecOutcome;
 use nightshift_agent::engine::simulated::{Behaviour, Happening, SimulatedImage};
 use nightshift_core::labels::Labels;
 use nightshift_core::spec::AppSpec;
 use serde_json::json;
 
 use super::chance::Chance;
-use super::witness::Hours;
+use super::night;
+use super::notes::Notes;
 use super::world::{AppPlan, Plan, app_of, good_image, image};
 
-/// How long a container may take to become healthy.
-pub(crate) const HEALTHY_DEADLINE: Duration = Duration::from_secs(60);
-/// How long it is watched.
-const MONITOR: Duration = Duration::from_secs(10);
-/// Days for which the windows are known to the checks: further than any run goes.
-const DAYS: i64 = 60;
-
-/// When steps may start, in words of the file and in words of the checks.
-struct Night {
-    file: String,
-    hours: Hours,
-}
+/// The evenings on which runs begin: an ordinary one, and those before a clock change in one of the zones.
+const STARTS: [&str; 5] = [
+    "2026-03-02T21:30:00Z",
+    "2026-03-02T21:30:00Z",
+    "2026-03-07T21:30:00Z",
+    "2026-03-28T21:30:00Z",
+    "2026-04-04T08:30:00Z",
+];
+/// What hooks call inside a container.
+pub(crate) const HOOKS: [&str; 3] = ["announce", "drain", "ready"];
+/// Exit code of a hook that says: not this time.
+pub(crate) const NOT_NOW: i64 = 75;
 
 /// The plan of a seed.
-pub(crate) fn plan(chance: &Chance) -> Plan {
-    let start = "2026-03-02T21:30:00Z".parse::<DateTime<Utc>>().expect("it is an instant");
-    let night = night(chance, start);
+pub(crate) fn plan(chance: &Chance, notes: &Notes) -> Plan {
+    let start = chance.pick(&STARTS).parse::<DateTime<Utc>>().expect("it is an instant");
     let count = chance.pick(&[2, 3, 3, 4]);
     let nodes = (1..=count).map(|number| {
         let role = if chance.permille(500) { "web" } else { "db" };
@@ -36,19 +37,27 @@ pub(crate) fn plan(chance: &Chance) -> Plan {
         (name, [("role".to_owned(), role.to_owned())].into())
     });
     let nodes: Vec<_> = nodes.collect();
-    let names: &[&str] = if chance.permille(300) { &["api", "web"] } else { &["web"] };
+    let names: &[&str] = if chance.permille(350) { &["api", "web"] } else { &["web"] };
     let apps = names.iter().map(|name| {
+        let nights = [0, 1].map(|_| night::draw(chance, start, notes));
         let after = *name == "api" && chance.permille(400);
-        let spec = spec(chance, name, &night.file, after.then_some("web"));
+        let fixed = fixed(chance, after.then_some("web"), notes);
+        let spec = AppSpec { quiet_hours: nights[0].0.clone(), ..spec(chance, name, &fixed, notes) };
         // With one instance everywhere, but for an app here and there that is not.
         let on = (0..count).filter(|position| *position == 0 || chance.permille(900)).collect();
-        let first = good_image(start - TimeDelta::days(3), Duration::from_secs(2));
+        let mut first = good_image(start - TimeDelta::days(3), Duration::from_secs(2));
+        first.behaviour.commands = commands();
+        let policy = chance.pick(&["unless-stopped", "unless-stopped", "always"]);
         let body = json!({
             "Env": ["COLOUR=green"],
-            "HostConfig": {"RestartPolicy": {"Name": "unless-stopped", "MaximumRetryCount": 0}},
+            "HostConfig": {"RestartPolicy": {"Name": policy, "MaximumRetryCount": 0}},
         });
         let (container, labels) = labelled(name);
-        AppPlan { spec, container, labels, on, hours: night.hours.clone(), first, body }
+        let beside = chance.permille(300).then(|| format!("{name}-log"));
+        if beside.is_some() {
+            notes.reached("a container that depends on an instance");
+        }
+        AppPlan { spec, fixed, container, labels, on, nights: nights.into(), first, body, beside }
     });
     Plan {
         start,
@@ -66,62 +75,78 @@ pub(crate) fn labelled(app: &str) -> (String, Labels) {
     (app.to_owned(), [("nightshift.app".to_owned(), app.to_owned())].into())
 }
 
-/// An app's rules, all of them but its quiet hours drawn anew.
-pub(crate) fn respec(chance: &Chance, old: &AppSpec) -> AppSpec {
-    let drawn = spec(chance, old.name.as_str(), "", None);
-    AppSpec { quiet_hours: old.quiet_hours.clone(), after: old.after.clone(), ..drawn }
+/// An app's rules drawn anew, but for those that hold for the whole run.
+pub(crate) fn respec(chance: &Chance, app: &AppPlan, notes: &Notes) -> AppSpec {
+    let quiet_hours = chance.pick(&app.nights).0;
+    AppSpec { quiet_hours, ..spec(chance, app.spec.name.as_str(), &app.fixed, notes) }
 }
 
-fn night(chance: &Chance, start: DateTime<Utc>) -> Night {
-    let (from, minutes): (&str, i64) = chance.pick(&[("00:00", 1440), ("21:40", 40), ("21:00", 60), ("22:00", 240)]);
-    let mut file = format!(
-        "[quiet_hours]\ntimezone = \"UTC\"\n[[quiet_hours.allow]]\ndays = [\"daily\"]\nstart = \"{from}\"\nduration = \"{minutes}m\"\n"
-    );
-    let first = NaiveTime::parse_from_str(from, "%H:%M").expect("it is a time");
-    let day = start.date_naive() - TimeDelta::days(1);
-    let opens = (0..DAYS).map(|number| (day + TimeDelta::days(number)).and_time(first).and_utc());
-    let windows: Vec<_> = match minutes {
-        // Windows that touch are one.
-        1440 => vec![(day.and_time(first).and_utc(), start + TimeDelta::days(DAYS))],
-        _ => opens.map(|opens| (opens, opens + TimeDelta::minutes(minutes))).collect(),
-    };
-    let mut freezes = Vec::new();
-    if chance.permille(200) {
-        let from = start + TimeDelta::minutes(20);
-        let to = from + TimeDelta::minutes(15);
-        let (a, b) = (from.to_rfc3339(), to.to_rfc3339());
-        file.push_str(&format!("[[quiet_hours.freeze]]\nname = \"launch\"\nfrom = \"{a}\"\nto = \"{b}\"\n"));
-        freezes.push((from, to));
+/// What stays in an app's file for the whole run: for the checks it must not depend on when something happened.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Fixed {
+    /// Whether two containers of an instance may ever run at once.
+    order: &'static str,
+    /// Which apps go first, how health is judged, what is called.
+    file: String,
+}
+
+fn fixed(chance: &Chance, after: Option<&str>, notes: &Notes) -> Fixed {
+    let order = chance.pick(&["stop-first", "stop-first", "start-first"]);
+    let mut file = String::new();
+    if let Some(first) = after {
+        file.push_str(&format!("after = [\"{first}\"]\n"));
     }
-    let least_cutoff = HEALTHY_DEADLINE + MONITOR;
-    Night { file, hours: Hours { windows, freezes, least_cutoff } }
+    let health = chance.pick(&["", "", "http = \":80/ready\"", "tcp = 80", "exec = [\"check\"]"]);
+    if !health.is_empty() {
+        notes.reached(format!("health by {}", health.split(' ').next().unwrap_or_default()));
+        file.push_str(&format!("[health]\n{health}\n"));
+    }
+    if chance.permille(350) {
+        notes.reached("hooks");
+        file.push_str("[hooks]\n");
+        for (point, command) in ["before", "drain", "after"].iter().zip(HOOKS) {
+            if chance.permille(700) {
+                file.push_str(&format!("{point} = {{ exec = [\"{command}\"], timeout = \"10s\" }}\n"));
+            }
+        }
+    }
+    Fixed { order, file }
 }
 
-fn spec(chance: &Chance, name: &str, night: &str, after: Option<&str>) -> AppSpec {
+fn spec(chance: &Chance, name: &str, fixed: &Fixed, notes: &Notes) -> AppSpec {
+    let Fixed { order, file } = fixed;
     let action = chance.pick(&["pause", "continue", "rollback", "rollback"]);
     let ratio = if action == "continue" {
         format!("max_failure_ratio = {}\n", chance.pick(&["0.34", "0.5"]))
     } else {
         String::new()
     };
-    let after = after.map(|first| format!("after = [\"{first}\"]\n")).unwrap_or_default();
+    let supersede = chance.pick(&["after_completion", "at_step_boundary", "if_paused"]);
+    for about in [format!("order {order}"), format!("failure_action {action}"), format!("supersede {supersede}")] {
+        notes.reached(about);
+    }
     let text = format!(
-        "name = \"{name}\"\nimage = \"registry.example/shop/{name}:stable\"\n{after}\
-         [gate]\ncooldown = \"{cooldown}\"\n\
+        "name = \"{name}\"\nimage = \"registry.example/shop/{name}:stable\"\n{file}\
+         [gate]\ncooldown = \"{cooldown}\"\n{max_age}\
          [update]\nmode = \"{mode}\"\nparallelism = {parallelism}\ndelay = \"{delay}\"\norder = \"{order}\"\n\
          monitor = \"10s\"\ncanary_monitor = \"20s\"\nfailure_action = \"{action}\"\n{ratio}\
          healthy_deadline = \"60s\"\nprogress_deadline = \"20m\"\nkeep_images = {keep}\nsupersede = \"{supersede}\"\n\
-         pre_pull = {pre_pull}\n{night}",
+         pre_pull = {pre_pull}\n",
         cooldown = chance.pick(&["0s", "0s", "5m"]),
+        max_age = chance.pick(&["", "", "max_age = \"10m\"\n"]),
         mode = chance.pick(&["auto", "auto", "auto", "approve"]),
         parallelism = chance.pick(&[1, 1, 2, 3]),
         delay = chance.pick(&["0s", "0s", "30s"]),
-        order = "stop-first",
         keep = chance.pick(&[1, 2]),
-        supersede = "after_completion",
         pre_pull = chance.pick(&["true", "true", "false"]),
     );
     app_of(&text)
+}
+
+/// Every hook works.
+pub(crate) fn commands() -> std::collections::BTreeMap<Vec<String>, Option<ExecOutcome>> {
+    let works = ExecOutcome { exit_code: 0, output: String::new() };
+    HOOKS.iter().map(|command| (vec![(*command).to_owned()], Some(works.clone()))).collect()
 }
 
 /// A new version of an app's image. Most are good.
@@ -150,8 +175,14 @@ pub(crate) fn version(chance: &Chance, created: DateTime<Utc>) -> SimulatedImage
                 vec![healthy(soon), (late, Happening::Unhealthy), (late + seconds(10, 200), Happening::Healthy)];
             Behaviour { timeline, ..Behaviour::default() }
         }
+        // It ends while it is still watched, and never comes back well.
+        6 => Behaviour {
+            timeline: vec![healthy(soon), (soon + seconds(1, 9), Happening::Exit(1))],
+            ..Behaviour::default()
+        },
         _ => Behaviour::of(Happening::Healthy, soon),
     };
+    behaviour.commands = commands();
     behaviour.stop_takes = seconds(0, 12);
     let mut image = image(created, behaviour);
     image.pull_takes = seconds(0, 40);

@@ -25,23 +25,29 @@ use super::network::Link;
 use super::node::{self, Node};
 use super::notes::Notes;
 use super::registry::Source;
-use super::witness::{Hours, Memory, Watched};
+use super::scenario::Fixed;
+use super::witness::{Memory, Night, Watched};
 
 /// An app of a plan.
 #[derive(Debug, Clone)]
 pub(crate) struct AppPlan {
     pub(crate) spec: AppSpec,
+    /// What of its file stays as it is.
+    pub(crate) fixed: Fixed,
     /// The name of its container on each node.
     pub(crate) container: String,
     /// What makes that container an instance of the app.
     pub(crate) labels: Labels,
     /// The nodes that have an instance, by position.
     pub(crate) on: Vec<usize>,
-    pub(crate) hours: Hours,
+    /// Quiet hours that it may have, with what they mean.
+    pub(crate) nights: Vec<Night>,
     /// What the instances run at the beginning.
     pub(crate) first: SimulatedImage,
     /// What the containers are made from, besides their image and their label.
     pub(crate) body: Value,
+    /// The name of a container on each node that lives in the network of the app's.
+    pub(crate) beside: Option<String>,
 }
 
 /// What a world is made from.
@@ -65,6 +71,9 @@ pub(crate) struct Original {
     pub(crate) name: String,
     pub(crate) id: ContainerId,
     pub(crate) volumes: Vec<Value>,
+    pub(crate) policy: Value,
+    /// The container in whose network it lives.
+    pub(crate) beside: Option<String>,
 }
 
 /// A fleet.
@@ -83,10 +92,10 @@ pub(crate) struct World {
 
 impl World {
     /// Builds the fleet: containers run, coordinator and agents are started.
-    pub(crate) async fn build(plan: Plan, chance: Chance) -> Self {
+    pub(crate) async fn build(plan: Plan, chance: Chance, notes: Notes) -> Self {
         let begun = Instant::now();
         let clock = Clock::new(plan.start);
-        let (source, notes, memory) = (Source::default(), Notes::default(), Memory::default());
+        let (source, memory) = (Source::new(notes.clone()), Memory::default());
         let switchboard = Arc::default();
         let nodes: Vec<Arc<Node>> = plan
             .nodes
@@ -101,9 +110,10 @@ impl World {
             })
             .collect();
         let originals = populate(&plan, &source, &nodes).await;
-        let places = originals.iter().map(|one| (one.app.clone(), nodes[one.node].name.clone(), one.name.clone()));
-        let hours = plan.apps.iter().map(|app| (app.spec.name.clone(), app.hours.clone()));
-        let watched = Watched { places: places.collect(), hours: hours.collect() };
+        let instances = originals.iter().filter(|one| one.beside.is_none());
+        let places = instances.map(|one| (one.app.clone(), nodes[one.node].name.clone(), one.name.clone())).collect();
+        let nights = plan.apps.iter().map(|app| (app.spec.name.clone(), app.nights.clone())).collect();
+        let watched = Watched { places, nights, nodes: plan.nodes.iter().cloned().collect() };
         let host = Host::new(coordinator::Parts {
             clock: clock.clone(),
             switchboard,
@@ -171,22 +181,46 @@ async fn populate(plan: &Plan, source: &Source, nodes: &[Arc<Node>]) -> Vec<Orig
         let digest = source.registry.push(image, app.first.clone());
         for &position in &app.on {
             let engine = &nodes[position].engine;
-            engine.hold(image, &digest).await.expect("it was just pushed");
-            let name = app.container.clone();
             let mut body = app.body.clone();
-            body["Image"] = json!(format!("{}:{}", image.repository.familiar(), image.tag));
             body["Labels"] = json!(app.labels);
-            let id = engine.create(&name, &body).await.expect("the engine is empty");
-            engine.start(&id).await.expect("nothing is in its way");
-            let inspect = engine.inspect(&id.0).await.expect("it is there");
-            let volumes = volumes_of(&inspect);
-            originals.push(Original { app: app.spec.name.clone(), node: position, name, id, volumes });
+            let instance = run(engine, app, position, &app.container, &digest, body.clone()).await;
+            if let Some(name) = &app.beside {
+                body["Labels"] = json!({});
+                body["HostConfig"]["NetworkMode"] = json!(format!("container:{}", instance.id));
+                let beside = Some(app.container.clone());
+                originals.push(Original { beside, ..run(engine, app, position, name, &digest, body).await });
+            }
+            originals.push(instance);
         }
     }
     // They have been healthy for a while when Nightshift comes.
     sleep(Duration::from_secs(60)).await;
     nodes.iter().for_each(|node| node.engine.keep_history());
     originals
+}
+
+/// Makes and starts one container.
+async fn run(
+    engine: &SimulatedEngine,
+    app: &AppPlan,
+    node: usize,
+    name: &str,
+    digest: &Digest,
+    mut body: Value,
+) -> Original {
+    let image = &app.spec.image;
+    engine.hold(image, digest).await.expect("it was just pushed");
+    body["Image"] = json!(format!("{}:{}", image.repository.familiar(), image.tag));
+    let id = engine.create(name, &body).await.expect("the engine is empty");
+    engine.start(&id).await.expect("nothing is in its way");
+    let inspect = engine.inspect(&id.0).await.expect("it is there");
+    let (volumes, policy) = (volumes_of(&inspect), policy_of(&inspect));
+    Original { app: app.spec.name.clone(), node, name: name.to_owned(), id, volumes, policy, beside: None }
+}
+
+/// The name of a container's restart policy.
+pub(crate) fn policy_of(inspect: &Value) -> Value {
+    inspect.pointer("/HostConfig/RestartPolicy/Name").cloned().unwrap_or_default()
 }
 
 /// The volumes of a container, with where they are mounted.

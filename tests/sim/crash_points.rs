@@ -62,3 +62,20 @@ fn a_retreat_survives_a_death_at_every_write() {
 fn a_newer_digest_waits_for_its_turn_whoever_dies_at_whichever_write() {
     survive(Story::Newer);
 }
+
+#[test]
+fn a_new_container_beside_the_old_one_survives_a_death_at_every_write() {
+    survive(Story::StartFirst);
+    survive(Story::StartFirstBad);
+}
+
+#[test]
+fn what_depends_on_an_instance_goes_with_it_whoever_dies_at_whichever_write() {
+    survive(Story::Unit);
+    survive(Story::UnitBad);
+}
+
+#[test]
+fn hooks_that_say_not_now_survive_a_death_at_every_write() {
+    survive(Story::Hooks);
+}

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use nightshift_core::ids::{AppName, ContainerId};
 use nightshift_core::image::Repository;
 use nightshift_core::instance::ImageState;
+use nightshift_core::mutation::{Rule, broken};
 use nightshift_core::replace::images::{HeldImage, surplus};
 use nightshift_core::replace::{
     Action, Dependent, Inspects, KEEP_REPOSITORY, Place, Record, blueprint, dependents, is_in_replacement,
@@ -128,6 +129,7 @@ async fn plan(engine: &dyn Engine, record: &mut Record) -> Result<(), Trouble> {
     }
     let place = Place { id: old_id.clone(), name: record.order.container.clone() };
     let unit: Vec<&Value> = match dependents(&place, &others) {
+        Ok(_) if broken(Rule::Dependents) => Vec::new(),
         Ok(places) => places.into_iter().filter_map(|at| others.get(at)).collect(),
         Err(reason) => {
             record.planned(Err(Failure { kind: FailureKind::Precondition, reason, log: String::new() }));

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use nightshift_core::control::Control;
 use nightshift_core::event::{Actor, Event, Recorded};
-use nightshift_core::rollout::Rollout;
+use nightshift_core::mutation::{Rule, broken};
+use nightshift_core::rollout::{Rollout, RolloutState};
 
 use crate::driver::Error;
 use crate::store::{Batch, NewEvent, PAGE_LIMIT, Revision, Sequence, Store, StreamId};
@@ -23,13 +24,21 @@ impl Log {
         let mut log = Self { store, revisions: BTreeMap::new(), sequence: Sequence(0) };
         loop {
             let page = log.store.load_all(log.sequence, PAGE_LIMIT).await?;
-            let Some(last) = page.last() else { return Ok(log) };
+            let Some(last) = page.last() else {
+                if broken(Rule::Budget) {
+                    forget_failures(control);
+                }
+                return Ok(log);
+            };
             log.sequence = last.sequence;
             for stored in page {
                 log.revisions.insert(stored.stream, stored.revision);
                 let event = serde_json::from_value(stored.body)
                     .map_err(|error| Error::Unreadable { sequence: stored.sequence.0, reason: error.to_string() })?;
-                control.apply(&Recorded { at: stored.at, by: Actor(stored.by), event });
+                let forgotten = matches!(event, Event::ReleaseQuarantined { .. }) && broken(Rule::QuarantineKept);
+                if !forgotten {
+                    control.apply(&Recorded { at: stored.at, by: Actor(stored.by), event });
+                }
             }
         }
     }
@@ -59,6 +68,18 @@ impl Log {
     pub(super) const fn sequence(&self) -> Sequence {
         self.sequence
     }
+}
+
+/// What a coordinator would be like that counts failures in memory: as if a person had accepted each one.
+fn forget_failures(control: &mut Control) {
+    let failed = |rollout: &&Rollout| !rollout.state.is_end() && rollout.failures() > 0;
+    let moves = control.rollouts().into_iter().filter(failed).flat_map(|rollout| {
+        [RolloutState::Paused, rollout.state].map(|to| {
+            let event = Event::RolloutMoved { rollout: rollout.id.clone(), to, reason: String::new() };
+            Recorded { at: rollout.looked_at, by: Actor::nightshift(), event }
+        })
+    });
+    moves.collect::<Vec<_>>().iter().for_each(|moved| control.apply(moved));
 }
 
 /// The stream that an event belongs to: a rollout's, an app's or a node's.

@@ -20,6 +20,7 @@ use nightshift_core::event::{Actor, Event, Recorded};
 use nightshift_core::fleet::Fleet;
 use nightshift_core::ids::{AppName, NodeName, RolloutId};
 use nightshift_core::image::ImageRef;
+use nightshift_core::mutation::{Rule, broken};
 use nightshift_core::rollout::Action;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -166,10 +167,11 @@ impl Driver {
             if decision.events.is_empty() && decision.actions.is_empty() {
                 return Ok(decision.wake_at);
             }
+            let first = broken(Rule::StoredFirst);
+            let (before, after) = if first { (decision.actions, Vec::new()) } else { (Vec::new(), decision.actions) };
+            before.into_iter().for_each(|action| self.act(action));
             self.store(decision.events).await?;
-            for action in decision.actions {
-                self.act(action);
-            }
+            after.into_iter().for_each(|action| self.act(action));
         }
         Err(Error::Restless)
     }

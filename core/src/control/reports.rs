@@ -44,7 +44,7 @@ impl Control {
         for rollout in self.open.iter().filter_map(|id| self.rollouts.get(id)) {
             for step in rollout.in_flight().filter(|step| step.node == *node) {
                 let key = rollout.key(step);
-                if !steps.iter().any(|report| report.key == key) {
+                if !steps.iter().any(|report| report.key == key) && !broken(Rule::LostOrder) {
                     events.push(lost(rollout, step, now));
                 }
             }

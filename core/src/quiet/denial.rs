@@ -3,12 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::windows::Windows;
 use super::{Closed, Cutoff, QuietHours, SEARCH_DAYS, Window, Zone};
 use crate::duration;
+use crate::mutation::{Rule, broken};
 
 /// Why no step may start now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +62,7 @@ impl QuietHours {
     /// # Errors
     /// No window is open, or it ends too soon, or none is ever long enough.
     pub fn may_start(&self, now: DateTime<Utc>, worst_case: Duration) -> Result<Window, Denial> {
+        let now = if broken(Rule::WindowEnd) { now - TimeDelta::seconds(1) } else { now };
         let needed = self.needed(worst_case);
         let mut open = None;
         let mut longest = Duration::ZERO;

@@ -13,6 +13,7 @@ use super::unit;
 use super::watch::Verdict;
 use crate::container::{ContainerView, RunState};
 use crate::duration;
+use crate::mutation::{Rule, broken};
 use crate::spec::{HookPoint, UpdateOrder};
 use crate::step::{Failure, FailureKind, StepPhase};
 
@@ -163,6 +164,12 @@ fn stop_first(record: &mut Record, seen: &Observed) -> Found {
     if let Some(action) = swap(record, seen)? {
         return Ok(Some(action));
     }
+    if broken(Rule::OldKept)
+        && seen.instance.new.as_ref().is_some_and(is_up)
+        && let Some(old) = &seen.instance.old
+    {
+        return Ok(Some(Action::RemoveOld { old: old.id.clone() }));
+    }
     start_and_watch(record, seen, Started::Alone)
 }
 
@@ -241,7 +248,7 @@ fn give_way(part: &Part, sight: &Sight, record: &Record) -> Found {
         return Err(precondition(format!("container `{name}` was renamed by someone meanwhile")));
     }
     let old = || view.id.clone();
-    Ok(if !is_parked(view) {
+    Ok(if !is_parked(view) && !broken(Rule::ParkedPolicy) {
         Some(Action::ParkRestartPolicy { old: old() })
     } else if view.name == *name && is_up(view) && (part.was_restarting() || view.state == RunState::Restarting) {
         // Between two runs the engine cannot rename it (`sandbox … not found`), and there is no service to keep up.

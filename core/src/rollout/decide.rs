@@ -145,11 +145,8 @@ impl Rollout {
             return false;
         }
         let words = self.failure_words();
-        let action = if self.is_broken() || self.purpose == Purpose::Rollback {
-            FailureAction::Pause
-        } else {
-            self.spec.update.failure_action
-        };
+        let back = self.purpose == Purpose::Rollback && !broken(Rule::OneWayBack);
+        let action = if self.is_broken() || back { FailureAction::Pause } else { self.spec.update.failure_action };
         match action {
             FailureAction::Continue if failures <= self.failure_budget() => return false,
             FailureAction::Continue | FailureAction::Pause => {

@@ -10,6 +10,7 @@ use crate::fleet::{ConnectedNode, NodeImage, PULL_BACKOFF_LIMIT};
 use crate::ids::{ContainerId, NodeName, RolloutId};
 use crate::image::Digest;
 use crate::instance::InstanceView;
+use crate::mutation::{Rule, broken};
 use crate::rollout::plan::{rival, running_digest};
 use crate::rollout::waiting::OVERDUE_MARGIN;
 use crate::rollout::{Action, Context, Rollout, Step, StepFate, StepState, WaitingOn};
@@ -151,7 +152,7 @@ impl Rollout {
         context: &Context<'_>,
     ) -> Option<Obstacle> {
         let node = &step.node;
-        if let Some(rollout) = busy.others.get(node) {
+        if let Some(rollout) = busy.others.get(node).filter(|_| !broken(Rule::OneStep)) {
             return Some(Obstacle::Wait(WaitingOn::NodeBusy { node: node.clone(), rollout: (*rollout).clone() }));
         }
         if let Some(own) = busy.own.get(node) {
@@ -230,7 +231,7 @@ fn unavailable_instance(context: &Context<'_>, app: &App, node: &NodeName, conta
     }
     let Some(instances) = &connected.instances else { return Some(WaitingOn::NodeDown { node: node.clone() }) };
     let instance = instances.iter().find(|one| one.app == app.spec.name && one.container == container)?;
-    if instance.is_available() {
+    if instance.is_available() || broken(Rule::Unavailable) {
         return None;
     }
     let state = describe(instance);

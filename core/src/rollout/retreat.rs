@@ -5,6 +5,7 @@
 use crate::catalog::App;
 use crate::event::Event;
 use crate::image::Digest;
+use crate::mutation::{Rule, broken};
 use crate::rollout::decide::record;
 use crate::rollout::order::{is_pulling, sorted};
 use crate::rollout::pick::Obstacle;
@@ -52,6 +53,9 @@ impl Rollout {
     pub(super) fn retreat(&self, context: &Context<'_>, decision: &mut Decision) {
         if self.failures() > 0 {
             let reason = format!("the way back has failed, a person must look: {}", self.failure_words());
+            if broken(Rule::OneWayBack) {
+                return self.begin_retreat(&reason, context, decision);
+            }
             self.go(RolloutState::Paused, &reason, context, decision);
             return;
         }

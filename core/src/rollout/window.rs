@@ -58,7 +58,7 @@ impl Windows<'_> {
 
     fn entries(&self, quiet: &QuietHours, node: &NodeName) -> Entries {
         match self.context.catalog.node(node) {
-            Some(known) if quiet.names_nodes() => quiet.entries_for(&known.labels),
+            Some(known) if quiet.names_nodes() && !broken(Rule::NodeWindow) => quiet.entries_for(&known.labels),
             Some(_) | None => Entries::ALL,
         }
     }

@@ -8,7 +8,7 @@ use nightshift_core::ids::NodeName;
 use nightshift_core::rollout::WaitKind;
 use serde_json::Value;
 
-use super::super::world::{World, volumes_of};
+use super::super::world::{World, policy_of, volumes_of};
 use super::engines::needs_a_person;
 
 /// How far a fleet is from rest.
@@ -65,7 +65,8 @@ pub(super) async fn judge(world: &World) -> Vec<String> {
     let broken = broken(world);
     for original in &world.originals {
         let node = &world.nodes[original.node];
-        if broken.contains(&(node.name.clone(), original.name.clone())) {
+        let instance_name = original.beside.as_ref().unwrap_or(&original.name);
+        if broken.contains(&(node.name.clone(), instance_name.clone())) {
             continue;
         }
         wrong.extend(instance(world, original).await);
@@ -129,9 +130,16 @@ async fn instance(world: &World, original: &super::super::world::Original) -> Ve
     if volumes_of(&inspect) != original.volumes {
         wrong.push(blame(format!("{name} has lost its data: {:?}", volumes_of(&inspect))));
     }
-    let policy = inspect.pointer("/HostConfig/RestartPolicy/Name").and_then(Value::as_str);
-    if policy != Some("unless-stopped") {
-        wrong.push(blame(format!("{name} has the restart policy {policy:?}")));
+    let policy = policy_of(&inspect);
+    if policy != original.policy {
+        wrong.push(blame(format!("{name} has the restart policy {policy}, it had {}", original.policy)));
+    }
+    if let Some(host) = &original.beside {
+        let host = containers.iter().find(|container| container.name == *host).map(|host| host.id.0.clone());
+        let lives_in = inspect.pointer("/HostConfig/NetworkMode").and_then(Value::as_str).unwrap_or_default();
+        if lives_in.strip_prefix("container:").map(str::to_owned) != host {
+            wrong.push(blame(format!("{name} lives in {lives_in}, which is not {host:?}")));
+        }
     }
     wrong
 }

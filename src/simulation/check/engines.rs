@@ -16,9 +16,10 @@ use super::super::world::World;
 /// What Nightshift puts into the names of containers that are being replaced, or replace.
 const INFIX: &str = ".nightshift-";
 const NEW_INFIX: &str = ".nightshift-new-";
-/// Later than this after its order, no step may touch anything: an agent counts 30 s from when it hears of it; a message may
-/// be held for as long as a session survives silence, and then wait for one call of an engine that hangs.
-const LATEST_START: Duration = Duration::from_secs(30 + 60 + 300);
+/// Later than this after its order, no step may make a container: an agent counts 30 s from when it hears of it; a message may
+/// be held for as long as a session survives silence; what was begun in time may still wait for calls of an engine that hang, a
+/// pull for five minutes and others for one or two each.
+const LATEST_START: Duration = Duration::from_secs(30 + 60 + 300 + 4 * 120);
 
 /// A container as its engine's history shows it so far.
 #[derive(Debug, Clone)]
@@ -45,7 +46,8 @@ pub(super) fn judge(world: &World) -> Vec<String> {
     let mut work: BTreeMap<String, Vec<(Instant, i32)>> = BTreeMap::new();
     for node in &world.nodes {
         let history = node.engine.history();
-        let mut reader = Reader::new(node.name.as_str(), &orders, &rules);
+        let beside = world.originals.iter().filter(|one| one.beside.is_some()).map(|one| one.name.clone());
+        let mut reader = Reader::new(node.name.as_str(), &orders, &rules, beside.collect());
         for original in world.originals.iter().filter(|one| world.nodes[one.node].name == node.name) {
             reader.begin(&original.id.0, &original.name, history.first().map(|first| first.at));
         }
@@ -138,6 +140,8 @@ struct Reader<'a> {
     node: &'a str,
     orders: &'a BTreeMap<(String, String), Vec<Order>>,
     rules: &'a Rules,
+    /// Names of containers that are no instances, but are replaced with one.
+    beside: BTreeSet<String>,
     containers: BTreeMap<String, Seen>,
     /// Instances in work, by base name.
     busy: BTreeSet<String>,
@@ -151,9 +155,14 @@ fn base(name: &str) -> &str {
 }
 
 impl<'a> Reader<'a> {
-    fn new(node: &'a str, orders: &'a BTreeMap<(String, String), Vec<Order>>, rules: &'a Rules) -> Self {
+    fn new(
+        node: &'a str,
+        orders: &'a BTreeMap<(String, String), Vec<Order>>,
+        rules: &'a Rules,
+        beside: BTreeSet<String>,
+    ) -> Self {
         let (containers, work) = (BTreeMap::new(), BTreeMap::new());
-        Self { node, orders, rules, containers, busy: BTreeSet::new(), work, wrong: Vec::new() }
+        Self { node, orders, rules, beside, containers, busy: BTreeSet::new(), work, wrong: Vec::new() }
     }
 
     /// A container that was there before.
@@ -212,17 +221,18 @@ impl<'a> Reader<'a> {
             return self.blame("I7", &format!("{} was made by nobody knows whom", event.name));
         };
         let app = label("nightshift.app").unwrap_or_default();
-        if self.busy.insert(base(&event.name).to_owned()) {
+        let is_instance = !self.beside.contains(base(&event.name));
+        if is_instance && self.busy.insert(base(&event.name).to_owned()) {
             self.work.entry(app).or_default().push((happened.at, 1));
         }
         let order = self.orders.get(&(rollout.clone(), step.clone()));
         let order = order.and_then(|orders| orders.iter().rfind(|order| order.at <= happened.at)).cloned();
         let name = format!("step {rollout}/{step}");
-        let Some(order) = order else { return self.blame("I7", &format!("{name} was never ordered")) };
+        let Some(order) = order else { return self.blame("I10", &format!("{name} was never ordered")) };
         if order.ended.is_some_and(|ended| ended < happened.at) {
             self.blame("I7", &format!("{name} acts after it has ended"));
         }
-        if order.digest != digest {
+        if is_instance && order.digest != digest {
             self.blame("I7", &format!("{name} makes {digest:?} and was to make {:?}", order.digest));
         }
         if !order.rollback && happened.at.duration_since(order.at) > LATEST_START {
@@ -238,7 +248,9 @@ impl<'a> Reader<'a> {
             .containers
             .iter()
             .any(|(other, seen)| other != id && base(&seen.name) == instance && seen.running_since.is_some());
-        let may_overlap = app.is_some_and(|app| self.rules.start_first.contains(app));
+        // What lives in an instance's network says nothing of an app: it may overlap where any may.
+        let any = self.beside.contains(&instance) && !self.rules.start_first.is_empty();
+        let may_overlap = any || app.is_some_and(|app| self.rules.start_first.contains(app));
         if twin && !may_overlap {
             self.blame("I6", &format!("two containers of {instance} run at once"));
         }
@@ -260,6 +272,7 @@ impl<'a> Reader<'a> {
         let Some(heir) = heir else {
             return self.blame("I5", &format!("{} was removed and nothing has its name", gone.name));
         };
+        // For what is no instance it is enough to be up: it was started after the instance, and watched as long as that one.
         let monitor = self.rules.monitor.get(&app).copied().unwrap_or_default();
         let good = heir.running_since.is_some_and(|since| happened.at.duration_since(since) >= monitor);
         if !good || heir.health.is_some_and(|health| health != Health::Healthy) {

@@ -2,7 +2,7 @@
 //!
 //! Names and host ports are exclusive; containers have states, restart policies, health over time and events with replay;
 //! images come by digest from a [`SimulatedRegistry`], whose images say how their containers behave. Time is tokio's, so
-//! that a test with paused time runs through hours at once. `nightshift dev --simulate` shows a fleet with it; the tests
+//! that a test with paused time runs through hours at once. `nightshift rehearse` shows a fleet with it; the tests
 //! of agent and product run on it; the conformance suite keeps it like a real engine.
 
 mod act;
