@@ -34,6 +34,9 @@ use survey::Surveys;
 
 /// Messages that wait for the driver at most: senders wait behind that, so that a flood slows the flooder.
 const QUEUE_LIMIT: usize = 1024;
+/// Messages of nodes that are taken in before the next decision: each decision looks at the whole fleet, and when thousands of agents
+/// report at once, one for each message would keep the last of them waiting for minutes.
+const TAKEN_AT_ONCE: usize = 256;
 /// Decisions in a row without coming to rest: far more than any fleet needs, so it is a mistake that someone must see.
 const ROUND_LIMIT: usize = 10_000;
 /// The longest sleep: clocks are set back and forth, so the level is looked at again at least this often.
@@ -141,7 +144,7 @@ impl Driver {
                 biased;
                 () = shutdown.cancelled() => break,
                 message = self.inbox.recv() => match message {
-                    Some(message) => self.take(message).await?,
+                    Some(message) => self.take_with_those_waiting(message).await?,
                     None => break,
                 },
                 () = sleep => {}
@@ -149,6 +152,21 @@ impl Driver {
             wake_at = self.settle().await?;
         }
         self.sessions.say_goodbye("the coordinator ends");
+        Ok(())
+    }
+
+    /// Takes in a message and what other nodes have said meanwhile. What follows from all of it is decided then: a decision
+    /// depends on what is known, not on what was said last. Whoever asks something is told what has followed by then.
+    async fn take_with_those_waiting(&mut self, first: Message) -> Result<(), Error> {
+        self.take(first).await?;
+        for _ in 1..TAKEN_AT_ONCE {
+            let Ok(next) = self.inbox.try_recv() else { break };
+            if !matches!(next, Message::Node { .. }) {
+                self.settle().await?;
+                return self.take(next).await;
+            }
+            self.take(next).await?;
+        }
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use nightshift_core::image::Digest;
 use nightshift_core::instance::{ImageReport, ImageState, InstanceView, Surveyed, WatchedApp};
 use nightshift_core::labels::Labels;
 use nightshift_core::release::TestResult;
-use nightshift_core::rollout::RolloutState;
+use nightshift_core::rollout::{PlannedStep, RolloutState};
 use nightshift_core::spec::InstanceSelector;
 use nightshift_core::step::{StepKey, StepOrder, StepPhase, StepReport};
 use nightshift_proto::pb;
@@ -373,4 +373,18 @@ async fn a_survey_asks_every_chosen_node_once_and_waits_for_nobody_who_is_gone()
     second.say(NodeSaid::Gone { session: 2 }).await;
     let expect = Surveyed { node: first.name.clone(), instances: Err("no engine".to_owned()) };
     assert_eq!(asked.await.expect("no panic"), [expect]);
+}
+
+#[test]
+fn the_plan_of_a_fleet_of_five_thousand_nodes_fits_into_the_store() {
+    let step = |number: usize| PlannedStep {
+        node: format!("{number:0>60}").parse().expect("well formed"),
+        container: "c".repeat(120),
+        container_id: ContainerId("f".repeat(64)),
+        from: Some(digest(1)),
+        to: digest(2),
+    };
+    let plan: Vec<_> = (0..5_000).map(step).collect();
+    let bytes = serde_json::to_vec(&plan).expect("plain data").len();
+    assert!(bytes * 2 < crate::store::BODY_LIMIT_BYTES, "{bytes} bytes");
 }

@@ -24,8 +24,9 @@ pub use sqlite::SqliteStore;
 
 /// Most events in one [`Store::append`]: one decision about a fleet of 5,000 nodes fits, a runaway loop does not.
 pub const APPEND_LIMIT: usize = 20_000;
-/// Largest body of one event, in bytes of JSON: the largest body that is meant to be there is an app's spec of a few KiB.
-pub const BODY_LIMIT_BYTES: usize = 1024 * 1024;
+/// Largest body of one event, in bytes of JSON: the largest that is meant to be there is the plan of a rollout, with some 400
+/// bytes for each instance. That of a fleet of 5,000 nodes fits several times over.
+pub const BODY_LIMIT_BYTES: usize = 8 * 1024 * 1024;
 /// Most events in one answer of [`Store::load_all`] and [`Store::events`]; ask again after the last one for more.
 pub const PAGE_LIMIT: u32 = 10_000;
 
