@@ -63,5 +63,9 @@ fn death_between_two_steps(mut parts: Parts) -> Option<i64> {
     for engine in &parts.surroundings.engines {
         fleet::runs(engine, &image);
     }
-    (next > killed).then_some((next - killed) / 1_000_000)
+    let events = parts.control.cli.json(&["events", "--app", &app, "--limit", "0"]);
+    let orders = events.as_array().into_iter().flatten().filter(|event| event["kind"] == "step_ordered");
+    let epochs: Vec<_> = orders.map(|event| event["detail"]["epoch"].as_u64().expect("an order has one")).collect();
+    assert_eq!(epochs.len(), 3, "each step is ordered once: {events:#}");
+    (epochs[1] == 2).then_some((next - killed) / 1_000_000)
 }
