@@ -14,10 +14,19 @@ pub(crate) enum Version {
     EndsAtOnce,
     Unhealthy,
     CannotStart,
+    /// Healthy only as long as the old one runs beside it. With any other version that is bad, a start-first step ends
+    /// before it touches the old one.
+    TurnsBad,
 }
 
 impl Version {
-    pub(crate) const ALL: [Self; 4] = [Self::Good, Self::EndsAtOnce, Self::Unhealthy, Self::CannotStart];
+    const ALL: [Self; 5] = [Self::Good, Self::EndsAtOnce, Self::Unhealthy, Self::CannotStart, Self::TurnsBad];
+
+    /// Those that make a step of its own in this order.
+    pub(crate) fn all_of(order: UpdateOrder) -> Vec<Self> {
+        let is_distinct = |version: &Self| order == UpdateOrder::StartFirst || *version != Self::TurnsBad;
+        Self::ALL.into_iter().filter(is_distinct).collect()
+    }
 
     const fn as_str(self) -> &'static str {
         match self {
@@ -25,15 +34,21 @@ impl Version {
             Self::EndsAtOnce => "ends-at-once",
             Self::Unhealthy => "unhealthy",
             Self::CannotStart => "cannot-start",
+            Self::TurnsBad => "turns-bad",
         }
     }
 
-    /// How a step ends when nothing goes wrong besides the version.
-    pub(crate) const fn expected(self) -> (StepPhase, Option<FailureKind>) {
+    /// How a step ends when nothing goes wrong besides the version: what is bad at once is found out before a start-first
+    /// step touches the old one.
+    pub(crate) const fn expected(self, order: UpdateOrder) -> (StepPhase, Option<FailureKind>) {
+        let back = match (order, self) {
+            (UpdateOrder::StopFirst, _) | (UpdateOrder::StartFirst, Self::TurnsBad) => StepPhase::RolledBack,
+            (UpdateOrder::StartFirst, _) => StepPhase::Untouched,
+        };
         match self {
             Self::Good => (StepPhase::Committed, None),
-            Self::EndsAtOnce | Self::Unhealthy => (StepPhase::RolledBack, Some(FailureKind::Unhealthy)),
-            Self::CannotStart => (StepPhase::RolledBack, Some(FailureKind::EngineRefused)),
+            Self::EndsAtOnce | Self::Unhealthy | Self::TurnsBad => (back, Some(FailureKind::Unhealthy)),
+            Self::CannotStart => (back, Some(FailureKind::EngineRefused)),
         }
     }
 }
@@ -134,7 +149,7 @@ impl fmt::Display for Cell {
     }
 }
 
-pub(crate) const fn order_word(order: UpdateOrder) -> &'static str {
+const fn order_word(order: UpdateOrder) -> &'static str {
     match order {
         UpdateOrder::StopFirst => "stop-first",
         UpdateOrder::StartFirst => "start-first",
@@ -172,9 +187,10 @@ fn a_cell_is_read_as_it_is_written() {
     for crash in Crash::OF_AGENT.into_iter().chain(Crash::OF_ENGINE) {
         for boundary in [Boundary::Change(12), Boundary::Phase(StepPhase::OldStopped)] {
             for version in Version::ALL {
-                let order = UpdateOrder::StopFirst;
-                let cell = Cell { order, version, crash, boundary: boundary.clone(), call: String::new() };
-                assert_eq!(cell.to_string().parse(), Ok(cell));
+                for order in [UpdateOrder::StopFirst, UpdateOrder::StartFirst] {
+                    let cell = Cell { order, version, crash, boundary: boundary.clone(), call: String::new() };
+                    assert_eq!(cell.to_string().parse(), Ok(cell));
+                }
             }
         }
     }

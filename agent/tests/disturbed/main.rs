@@ -8,6 +8,10 @@
 //! as is each phase of the journal that comes without a change. Every day all deaths of agents and lost replies are tried, and
 //! some cells in which engines die; `scripts/test --full` tries all of them. A cell that fails says how it is run alone.
 
+use nightshift_core::spec::UpdateOrder;
+
+use crate::cell::Version;
+
 mod agent;
 mod boundary;
 mod cell;
@@ -30,22 +34,22 @@ macro_rules! orders {
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn a_good_image_survives_every_death_of_the_agent() {
-                run::deaths_of_agents($order, Version::Good).await;
+                run::deaths_of_agents($order, Version::Good, run::Extent::All).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn an_image_that_ends_is_taken_back_through_every_death_of_the_agent() {
-                run::deaths_of_agents($order, Version::EndsAtOnce).await;
+                run::deaths_of_agents($order, Version::EndsAtOnce, run::Extent::All).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn an_unhealthy_image_is_taken_back_through_every_death_of_the_agent() {
-                run::deaths_of_agents($order, Version::Unhealthy).await;
+                run::deaths_of_agents($order, Version::Unhealthy, run::Extent::All).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn an_image_that_cannot_start_is_taken_back_through_every_death_of_the_agent() {
-                run::deaths_of_agents($order, Version::CannotStart).await;
+                run::deaths_of_agents($order, Version::CannotStart, run::Extent::All).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -64,4 +68,16 @@ macro_rules! orders {
 
 orders! {
     stop_first: UpdateOrder::StopFirst;
+    start_first: UpdateOrder::StartFirst;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_that_is_unhealthy_alone_is_taken_back_through_deaths_of_the_agent() {
+    run::deaths_of_agents(UpdateOrder::StartFirst, Version::TurnsBad, run::Extent::Sample).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "minutes: scripts/test --full"]
+async fn an_image_that_is_unhealthy_alone_is_taken_back_through_every_death_of_the_agent() {
+    run::deaths_of_agents(UpdateOrder::StartFirst, Version::TurnsBad, run::Extent::All).await;
 }

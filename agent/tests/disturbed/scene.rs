@@ -8,7 +8,7 @@ use std::time::Duration;
 use nightshift_agent::engine::Engine;
 use nightshift_core::ids::{AppName, ContainerId, Epoch, Generation, StepIndex};
 use nightshift_core::replace::{KEEP_REPOSITORY, is_in_replacement, keep_tag};
-use nightshift_core::spec::{HealthCheck, Hooks, UpdateOrder};
+use nightshift_core::spec::{HealthCheck, Hook, HookCall, Hooks, UpdateOrder};
 use nightshift_core::step::{Purpose, StepKey, StepOrder, StepPhase, StepReport};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -26,6 +26,9 @@ const HEALTHY_WITHIN: Duration = Duration::from_secs(30);
 
 /// A server that ends at once when it is asked to, and costs nothing meanwhile.
 const SERVE: &str = "trap 'exit 0' TERM; echo serving; sleep 3600 & wait";
+/// The same for the old version, which lets whoever shares its volume know whether it runs.
+const SERVE_AND_TELL: &str =
+    "rm -f /data/stopped; trap 'touch /data/stopped; exit 0' TERM; echo serving; sleep 3600 & wait";
 
 /// The step of one cell.
 pub(crate) struct Scene<'a> {
@@ -43,12 +46,12 @@ pub(crate) struct Scene<'a> {
 
 /// Checks health so seldom that dozens of containers cost little, and often enough that a cell does not wait for it.
 fn check(command: &str, interval_ms: u64, retries: u32) -> Value {
-    json!({"Test": ["CMD", command], "Interval": interval_ms * 1_000_000, "Retries": retries})
+    json!({"Test": ["CMD", "sh", "-c", command], "Interval": interval_ms * 1_000_000, "Retries": retries})
 }
 
 /// The old version: only this one writes data.
 fn configure_old(name: &str, config: &mut Value) {
-    config["Cmd"] = json!(["sh", "-c", format!("echo {name} > /data/marker; {SERVE}")]);
+    config["Cmd"] = json!(["sh", "-c", format!("echo {name} > /data/marker; {SERVE_AND_TELL}")]);
     config["Healthcheck"] = check("true", 2_000, 3);
 }
 
@@ -62,6 +65,19 @@ fn configure(version: Version, config: &mut Value) {
         Version::EndsAtOnce => config["Cmd"] = json!(["sh", "-c", "echo serving; sleep 1; exit 1"]),
         Version::Unhealthy => config["Healthcheck"] = check("false", 500, 1),
         Version::CannotStart => config["Cmd"] = json!(["/no-such-program"]),
+        Version::TurnsBad => config["Healthcheck"] = check("test ! -e /data/stopped", 500, 1),
+    }
+}
+
+/// Where both run for a while, something in front of them is told which one to use.
+fn hooks(order: UpdateOrder) -> Hooks {
+    let hook = || {
+        let call = HookCall::Exec { command: vec!["true".to_owned()] };
+        Some(Hook { call, timeout: 30 * SECOND })
+    };
+    match order {
+        UpdateOrder::StopFirst => Hooks::default(),
+        UpdateOrder::StartFirst => Hooks { before: None, drain: hook(), after: hook() },
     }
 }
 
@@ -78,9 +94,10 @@ fn order(name: &str, old: &ContainerId, image: &Pushed, order: UpdateOrder) -> S
         digest: image.digest.clone(),
         order,
         health: HealthCheck::Auto,
-        hooks: Hooks::default(),
+        hooks: hooks(order),
         healthy_deadline: 30 * SECOND,
-        monitor: SECOND,
+        // Four checks of a version that turns bad.
+        monitor: 2 * SECOND,
         keep_images: 2,
         start_within: 60 * SECOND,
     }
@@ -97,7 +114,8 @@ impl<'a> Scene<'a> {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         let process = std::process::id();
-        let name = format!("crash-{process}-{number}");
+        // No name is the beginning of another one: that is how the containers of a cell are found.
+        let name = format!("crash-{process}-{number:05}");
         let old_image = place.registry.push(&name, "stable", |config| configure_old(&name, config)).await;
         let engine = &place.engine;
         engine.pull(&old_image.name.repository.at(&old_image.digest), None, &mut |_| ()).await.expect("it was pushed");
