@@ -5,6 +5,7 @@
 pub mod config;
 pub mod data_dir;
 pub mod driver;
+pub mod http;
 pub mod operator;
 pub mod registry;
 pub mod secret;

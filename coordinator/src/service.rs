@@ -15,10 +15,12 @@ use nightshift_core::ids::NodeName;
 use nightshift_proto::pb::agent_service_server::AgentServiceServer;
 use nightshift_proto::pb::operator_service_server::OperatorServiceServer;
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 use tonic::transport::Server;
 
 use crate::data_dir::{self, DataDir};
 use crate::driver::{self, Clock, Driver, Handle};
+use crate::http;
 use crate::operator::Operator;
 use crate::registry::{self, ImageSource, Registry};
 use crate::secret::Secret;
@@ -52,6 +54,8 @@ pub struct Options {
     pub watch_interval: Duration,
     /// How registries are reached.
     pub registry: registry::Options,
+    /// How much patience there is with those who call by HTTP.
+    pub http: http::Limits,
 }
 
 /// Why a coordinator does not start, or ended.
@@ -167,13 +171,19 @@ impl Coordinator {
     /// # Errors
     /// A part that everything depends on failed.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
-        let Self { options, _data_dir, store, trust, connections, images, driver, handle, clock } = self;
+        let Self { options, _data_dir, store, trust, mut connections, images, driver, handle, clock } = self;
         let sessions = Sessions::new(handle.clone(), trust.clone(), clock.clone(), options.heartbeat_interval);
-        let operator = Operator::new(handle.clone(), trust, store, images.clone(), clock);
+        let operator = Operator::new(handle.clone(), trust.clone(), store, images.clone(), clock.clone());
         let calls_end = CancellationToken::new();
+        let limits = options.http;
+        let api = http::Api { operator: operator.clone(), trust, clock, limits: limits.clone() };
+        let routes = api.routes();
+        let http1 = connections.http1().expect("nobody else takes them");
+        let http1 = tokio::spawn(http::serve(http1, routes.clone(), limits, calls_end.clone()));
         let server = Server::builder()
             .http2_keepalive_interval(Some(PING_INTERVAL))
             .http2_keepalive_timeout(Some(PING_DEADLINE))
+            .add_routes(Routes::from(routes))
             .add_service(AgentServiceServer::new(sessions).max_decoding_message_size(MESSAGE_LIMIT_BYTES))
             .add_service(OperatorServiceServer::new(operator).max_decoding_message_size(MESSAGE_LIMIT_BYTES))
             .serve_with_incoming_shutdown(connections, calls_end.clone().cancelled_owned());
@@ -185,9 +195,9 @@ impl Coordinator {
         calls_end.cancel();
         watching.abort();
         // Streams that a client keeps open are cut after the deadline; the agents have heard their goodbye.
-        match tokio::time::timeout(DRAIN_DEADLINE, server).await {
-            Ok(Ok(served)) => served?,
-            Ok(Err(panic)) => return Err(Error::Part(panic.to_string())),
+        match tokio::time::timeout(DRAIN_DEADLINE, async { tokio::join!(server, http1) }).await {
+            Ok((Ok(served), Ok(()))) => served?,
+            Ok((Err(panic), _) | (_, Err(panic))) => return Err(Error::Part(panic.to_string())),
             Err(_) => tracing::debug!("calls did not end in time and are cut"),
         }
         Ok(judged?)

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
 use nightshift_coordinator::config::{self, CoordinatorConfig};
-use nightshift_coordinator::registry;
 use nightshift_coordinator::service::{Coordinator, Options};
+use nightshift_coordinator::{http, registry};
 use nightshift_core::docker_config::Credentials;
 use tokio_util::sync::CancellationToken;
 
@@ -123,6 +123,7 @@ fn options(file: &Path, config: CoordinatorConfig) -> Result<Options, Failure> {
         heartbeat_interval: config.heartbeat_interval,
         watch_interval: config.watch.interval,
         registry: registry::Options { insecure, ca_files, docker_config, credentials },
+        http: http::Limits::default(),
     })
 }
 

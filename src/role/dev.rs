@@ -17,8 +17,8 @@ use nightshift_agent::engine::{DockerEngine, Engine};
 use nightshift_agent::identity::Identity;
 use nightshift_agent::service::{self as agent, EngineSource, TokenSource};
 use nightshift_coordinator::config::{DEFAULT_HEARTBEAT_INTERVAL, DEFAULT_UNKNOWN_AFTER};
-use nightshift_coordinator::registry;
 use nightshift_coordinator::service::{Coordinator, Options};
+use nightshift_coordinator::{http, registry};
 use nightshift_core::config::{LogConfig, LogFormat};
 use nightshift_core::ids::NodeName;
 use nightshift_core::labels::Labels;
@@ -88,6 +88,7 @@ async fn serve(args: Args, shutdown: CancellationToken) -> Result<(), Failure> {
         heartbeat_interval: DEFAULT_HEARTBEAT_INTERVAL,
         watch_interval: args.watch_interval,
         registry: registry::Options { insecure, docker_config: docker_config.clone(), ..registry::Options::default() },
+        http: http::Limits::default(),
     };
     let coordinator = Coordinator::open(options).await.map_err(|error| role::failed(&error))?;
     let address = coordinator.address();

@@ -6,8 +6,9 @@ mod apps;
 mod events;
 mod nodes;
 mod quiet;
-mod refusal;
+pub(crate) mod refusal;
 mod releases;
+mod reports;
 mod rollouts;
 mod status;
 mod tokens;
@@ -26,6 +27,7 @@ use crate::driver::{Clock, Handle};
 use crate::registry::ImageSource;
 use crate::store::Store;
 use crate::trust::{Permission, Principal, Trust};
+pub(crate) use reports::{Kept, Reported};
 
 /// Longest reason that a person can give, in bytes: it stands in the audit log for ever.
 const REASON_LIMIT_BYTES: usize = 1000;

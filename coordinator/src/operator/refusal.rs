@@ -7,9 +7,9 @@ use tonic::{Code, Status};
 use crate::driver::Refusal;
 
 /// Metadata that says how something was refused.
-const REFUSAL: &str = "nightshift-refusal";
+pub(crate) const REFUSAL: &str = "nightshift-refusal";
 /// Metadata that says what the person can do, in ASCII.
-const HINT: &str = "nightshift-hint";
+pub(crate) const HINT: &str = "nightshift-hint";
 
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
@@ -26,7 +26,7 @@ pub(super) fn usage(message: impl Into<String>) -> Status {
 }
 
 /// A refusal of what names something that is not there.
-pub(super) fn not_found(what: &str, name: &str, list: &str) -> Status {
+pub(crate) fn not_found(what: &str, name: &str, list: &str) -> Status {
     let rejection = Rejection::new(RejectionKind::NotFound, format!("no {what} `{name}`"));
     rejected(&rejection.hint(format!("`nightshift {list}` shows them")))
 }

@@ -16,8 +16,11 @@ use super::{Error, Revoked};
 
 /// Names that the certificate holds besides those that were asked for.
 const OWN_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
-/// What a client may speak on the connection.
-const PROTOCOL: &[u8] = b"h2";
+/// What may be spoken on a connection, the first that the client offers: those of gRPC offer HTTP/2 alone, all others get
+/// HTTP/1.1 and with it a server that has deadlines for whoever is slow.
+const PROTOCOLS: [&[u8]; 2] = [HTTP1, b"h2"];
+/// HTTP/1.1 as TLS names it.
+pub(super) const HTTP1: &[u8] = b"http/1.1";
 
 /// The certificate that the coordinator shows.
 #[derive(Debug)]
@@ -85,7 +88,7 @@ pub(super) fn tls_config(
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(Arc::new(NodeVerifier { chain, revoked }))
         .with_cert_resolver(identity);
-    config.alpn_protocols = vec![PROTOCOL.to_vec()];
+    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
     // A resumed session is not verified again: a barred node could come back by it.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;

@@ -1,4 +1,5 @@
-//! The one port: TCP connections become TLS connections with a known peer, which tonic then serves.
+//! The one port: TCP connections become TLS connections with a known peer. Those that speak HTTP/2 go to tonic, the others to
+//! whoever took [`Connections::http1`].
 //!
 //! tonic's own TLS cannot replace a certificate while it runs and has no limits on handshakes; hence this loop.
 
@@ -20,6 +21,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::server::Connected;
 
+use super::identity::HTTP1;
 use super::peer::identity_of;
 use super::{ConnectInfo, Error, Trust};
 
@@ -29,7 +31,7 @@ const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 const HANDSHAKE_LIMIT: usize = 512;
 /// Connections at the same time: twice the 10,000 nodes that the product is measured with.
 const CONNECTION_LIMIT: usize = 20_000;
-/// Finished handshakes that wait for tonic: it takes them at once.
+/// Finished handshakes that wait for a server: it takes them at once.
 const READY_LIMIT: usize = 64;
 /// Rest after a failed accept (no file descriptors left): without it the loop would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -42,6 +44,19 @@ pub struct Connection {
     stream: TlsStream<TcpStream>,
     info: ConnectInfo,
     _permit: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    /// Who is at the other end.
+    #[must_use]
+    pub const fn info(&self) -> &ConnectInfo {
+        &self.info
+    }
+
+    /// Whether HTTP/1.1 was agreed upon. Who agrees upon nothing is no client of gRPC.
+    fn is_http1(&self) -> bool {
+        self.stream.get_ref().1.alpn_protocol().is_none_or(|protocol| protocol == HTTP1)
+    }
 }
 
 impl Connected for Connection {
@@ -84,11 +99,12 @@ impl AsyncWrite for Connection {
     }
 }
 
-/// The connections of one port, for `Server::serve_with_incoming_shutdown`. Dropping it closes the port.
+/// The HTTP/2 connections of one port, for `Server::serve_with_incoming_shutdown`. Dropping it closes the port.
 #[derive(Debug)]
 pub struct Connections {
     address: SocketAddr,
     ready: mpsc::Receiver<Connection>,
+    http1: Option<mpsc::Receiver<Connection>>,
     _tasks: [AbortOnDropHandle<()>; 2],
 }
 
@@ -97,6 +113,12 @@ impl Connections {
     #[must_use]
     pub const fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The port's HTTP/1.1 connections, once; they end with the port.
+    #[must_use]
+    pub const fn http1(&mut self) -> Option<mpsc::Receiver<Connection>> {
+        self.http1.take()
     }
 }
 
@@ -117,10 +139,12 @@ impl Trust {
         let failed = |source| Error::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let (sender, ready) = mpsc::channel(READY_LIMIT);
-        let accept = tokio::spawn(accept_all(listener, TlsAcceptor::from(self.tls.clone()), sender));
+        let ((to_http2, ready), (to_http1, http1)) = (mpsc::channel(READY_LIMIT), mpsc::channel(READY_LIMIT));
+        let servers = Servers { http1: to_http1, http2: to_http2 };
+        let accept = tokio::spawn(accept_all(listener, TlsAcceptor::from(self.tls.clone()), servers));
         let renew = tokio::spawn(keep_fresh(self.clone()));
-        Ok(Connections { address, ready, _tasks: [AbortOnDropHandle::new(accept), AbortOnDropHandle::new(renew)] })
+        let tasks = [AbortOnDropHandle::new(accept), AbortOnDropHandle::new(renew)];
+        Ok(Connections { address, ready, http1: Some(http1), _tasks: tasks })
     }
 }
 
@@ -137,7 +161,14 @@ async fn keep_fresh(trust: Arc<Trust>) {
     }
 }
 
-async fn accept_all(listener: TcpListener, acceptor: TlsAcceptor, ready: mpsc::Sender<Connection>) {
+/// Who takes a connection over when its handshake is done.
+#[derive(Clone)]
+struct Servers {
+    http1: mpsc::Sender<Connection>,
+    http2: mpsc::Sender<Connection>,
+}
+
+async fn accept_all(listener: TcpListener, acceptor: TlsAcceptor, servers: Servers) {
     let connections = Arc::new(Semaphore::new(CONNECTION_LIMIT));
     let handshakes = Arc::new(Semaphore::new(HANDSHAKE_LIMIT));
     loop {
@@ -151,13 +182,15 @@ async fn accept_all(listener: TcpListener, acceptor: TlsAcceptor, ready: mpsc::S
                 continue;
             }
         };
-        let (acceptor, ready) = (acceptor.clone(), ready.clone());
+        let (acceptor, servers) = (acceptor.clone(), servers.clone());
         tokio::spawn(async move {
             let shaken = shake_hands(&acceptor, stream, remote_addr).await;
             drop(handshake);
             if let Some((stream, info)) = shaken {
+                let connection = Connection { stream, info, _permit: connection };
+                let server = if connection.is_http1() { servers.http1 } else { servers.http2 };
                 // Nobody receives any more: the coordinator is stopping, and the connection ends here.
-                let _ = ready.send(Connection { stream, info, _permit: connection }).await;
+                let _ = server.send(connection).await;
             }
         });
     }

@@ -1,0 +1,7 @@
+//! What a coordinator serves by plain HTTPS, asked by a real client over real TLS, and by clients that misbehave.
+
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
+mod limits;
+mod reports;
+mod scene;
