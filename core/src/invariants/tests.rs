@@ -135,26 +135,40 @@ fn epochs_and_generations_are_watched() {
     assert!(rules(&log, &seen()).iter().all(|rule| *rule == "I7") && !rules(&log, &seen()).is_empty());
 }
 
+/// The rollout of the log goes back to this digest.
+fn way_back(to: u8) -> Recorded {
+    let planned = PlannedStep {
+        node: node("n1"),
+        container: "web".into(),
+        container_id: crate::ids::ContainerId("x".into()),
+        from: None,
+        to: digest(to),
+    };
+    let rollout = good().iter().find_map(|one| one.event.rollout().cloned()).expect("there is one");
+    let event = Event::RollbackPlanned { rollout, steps: vec![planned] };
+    Recorded { at: at(0), by: Actor("ann".into()), event }
+}
+
 #[test]
 fn rollback_targets_are_watched() {
-    let back = |to: u8| {
-        let planned = PlannedStep {
-            node: node("n1"),
-            container: "web".into(),
-            container_id: crate::ids::ContainerId("x".into()),
-            from: None,
-            to: digest(to),
-        };
-        let rollout = good().iter().find_map(|one| one.event.rollout().cloned()).expect("there is one");
-        Event::RollbackPlanned { rollout, steps: vec![planned] }
-    };
-    let last = |event| {
-        let mut log = good();
-        log.push(Recorded { at: at(0), by: Actor("ann".into()), event });
-        log
-    };
-    assert_eq!(rules(&last(back(7)), &seen()), ["I8"]);
-    assert_eq!(rules(&last(back(1)), &seen()), Vec::<&str>::new(), "found at adoption");
+    let last = |to| [good(), vec![way_back(to)]].concat();
+    assert_eq!(rules(&last(7), &seen()), ["I8"]);
+    assert_eq!(rules(&last(1), &seen()), Vec::<&str>::new(), "found at adoption");
+}
+
+#[test]
+fn that_a_way_back_never_goes_back_is_watched() {
+    let twice = [good(), vec![way_back(1), way_back(1)]].concat();
+    assert_eq!(rules(&twice, &seen()), ["I8"], "the same rollout goes back a second time");
+    // A person's rollback is a way back from its beginning.
+    let mut log = changed("rollout_planned", 0, |event| {
+        let Event::RolloutPlanned { purpose, to, steps, .. } = event else { unreachable!() };
+        (*purpose, *to) = (Purpose::Rollback, digest(1));
+        steps.iter_mut().for_each(|step| step.to = digest(1));
+    });
+    assert_eq!(rules(&log, &seen()), Vec::<&str>::new(), "forward it is a good one");
+    log.push(way_back(1));
+    assert_eq!(rules(&log, &seen()), ["I8"]);
 }
 
 #[test]
