@@ -3,8 +3,10 @@
 //! Both are told the same: which hook it is, of which app, node and container, where the container can be reached, and the
 //! same of the other container of the step. A command finds it in variables (`NIGHTSHIFT_…`), a request in its JSON body.
 
+use std::fmt;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use nightshift_core::ids::ContainerId;
 use nightshift_core::replace::{HookOutcome, Record};
 use nightshift_core::spec::{Hook, HookCall, HookPoint, SKIP_EXIT_CODE, SKIP_HTTP_STATUS};
@@ -18,12 +20,36 @@ const WORDS_LIMIT_CHARS: usize = 200;
 /// Most of an answer's body that is read, in bytes.
 const BODY_LIMIT_BYTES: usize = 4 * 1024;
 
+/// What a request of a hook was answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The status of HTTP.
+    pub status: u16,
+    /// The beginning of its body.
+    pub words: String,
+}
+
+/// Sends the requests of HTTP hooks: a port, so that simulations can answer them.
+#[async_trait]
+pub trait HookClient: Send + Sync + fmt::Debug {
+    /// Posts a JSON body. How long it may take is the caller's matter: it drops the call.
+    ///
+    /// # Errors
+    /// Why there is no answer, in words for people.
+    async fn post(&self, url: &str, body: &Map<String, Value>) -> Result<Answer, String>;
+}
+
+/// Sends them over the network, from this process.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HttpClient;
+
 /// Calls a hook and says what came of it. A hook that does not end in time has failed.
 ///
 /// # Errors
 /// The engine does not answer: nobody knows whether the hook was called.
 pub async fn call(
     engine: &dyn Engine,
+    client: &dyn HookClient,
     record: &Record,
     point: HookPoint,
     container: &ContainerId,
@@ -38,7 +64,7 @@ pub async fn call(
     let facts = facts(record, point, &inspect, &other);
     match &hook.call {
         HookCall::Exec { command } => exec(engine, container, command, &facts, hook.timeout).await,
-        HookCall::Http { url } => Ok(match tokio::time::timeout(hook.timeout, post(url, &facts)).await {
+        HookCall::Http { url } => Ok(match tokio::time::timeout(hook.timeout, post(client, url, &facts)).await {
             Ok(outcome) => outcome,
             Err(_) => HookOutcome::Failed(format!("{url}: no answer within {}", text_of(hook.timeout))),
         }),
@@ -140,27 +166,31 @@ async fn exec(
     }
 }
 
-async fn post(url: &str, facts: &[(&'static str, String)]) -> HookOutcome {
-    let body: Map<String, Value> =
-        facts.iter().map(|(key, value)| ((*key).to_owned(), Value::from(value.as_str()))).collect();
-    // Made anew each time: hooks are rare, and a pool of connections would outlive its use. No redirects: a hook is what
-    // the app file says.
-    let client = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .user_agent(concat!("nightshift/", env!("CARGO_PKG_VERSION")))
-        .build();
-    let sent = match client {
-        Ok(client) => client.post(url).json(&body).send().await,
-        Err(error) => Err(error),
-    };
-    match sent {
-        Ok(answer) if answer.status().is_success() => HookOutcome::Done,
-        Ok(answer) if answer.status().as_u16() == SKIP_HTTP_STATUS => HookOutcome::Skip(words_of(answer).await),
-        Ok(answer) => {
-            let status = answer.status();
-            HookOutcome::Failed(format!("{url} answers {status}: {}", words_of(answer).await))
-        }
-        Err(error) => HookOutcome::Failed(format!("{url}: {}", crate::reason::of(&error))),
+async fn post(client: &dyn HookClient, url: &str, facts: &[(&'static str, String)]) -> HookOutcome {
+    let body = facts.iter().map(|(key, value)| ((*key).to_owned(), Value::from(value.as_str()))).collect();
+    match client.post(url, &body).await {
+        Ok(Answer { status: 200..=299, .. }) => HookOutcome::Done,
+        Ok(Answer { status: SKIP_HTTP_STATUS, words }) => HookOutcome::Skip(words),
+        Ok(Answer { status, words }) => HookOutcome::Failed(format!("{url} answers {status}: {words}")),
+        Err(reason) => HookOutcome::Failed(format!("{url}: {reason}")),
+    }
+}
+
+#[async_trait]
+impl HookClient for HttpClient {
+    async fn post(&self, url: &str, body: &Map<String, Value>) -> Result<Answer, String> {
+        // Made anew each time: hooks are rare, and a pool of connections would outlive its use. No redirects: a hook is
+        // what the app file says.
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("nightshift/", env!("CARGO_PKG_VERSION")))
+            .build();
+        let sent = match client {
+            Ok(client) => client.post(url).json(body).send().await,
+            Err(error) => Err(error),
+        };
+        let answer = sent.map_err(|error| crate::reason::of(&error))?;
+        Ok(Answer { status: answer.status().as_u16(), words: words_of(answer).await })
     }
 }
 

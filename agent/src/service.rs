@@ -18,6 +18,7 @@ use tracing::{Instrument as _, Span, error, info, info_span, warn};
 
 use crate::engine::{Engine, EngineInfo};
 use crate::files;
+use crate::hooks::HttpClient;
 use crate::identity::Membership;
 use crate::inventory::{self, Inventory};
 use crate::journal::Journal;
@@ -60,9 +61,9 @@ async fn serve(options: Options, shutdown: CancellationToken) -> Result<(), Erro
         },
     };
     let Some((engine, about)) = start::engine(&options, &shutdown).await? else { return Ok(()) };
+    let (credentials, limits) = (Arc::new(options.docker_config.clone()), options.limits.clone());
     let (worker, reports) =
-        Worker::start(Arc::clone(&engine), journal, Arc::new(options.docker_config.clone()), options.limits.clone())
-            .await?;
+        Worker::start(Arc::clone(&engine), journal, credentials, Arc::new(HttpClient), limits).await?;
     info!(engine = %about.version, api = %about.api_version, "agent started");
     let outcome = match early {
         Some(membership) => Ok(Some(membership)),

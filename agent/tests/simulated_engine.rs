@@ -194,6 +194,45 @@ async fn a_full_disk_and_a_failing_registry_are_told_apart() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_image_that_was_removed_is_gone_for_good_and_so_are_its_tags() {
+    let f = Fixture::healthy().await;
+    let (repository, reference) = (&f.name.repository, f.name.repository.at(&f.digest));
+    let other = SimulatedRegistry::new();
+    assert!(!other.has(repository, &f.digest) && !other.remove(repository, &f.digest));
+    assert!(f.registry.has(repository, &f.digest));
+    assert!(f.registry.remove(repository, &f.digest));
+    assert_eq!((f.registry.has(repository, &f.digest), f.registry.resolve(&f.name)), (false, None));
+    // At its host there is still a registry, which says that it does not know it.
+    let next = f.registry.push(&f.name, SimulatedImage::new(time(), Behaviour::of(Happening::Exit(1), Duration::ZERO)));
+    let refused = f.engine.pull(&reference, None, &mut |_| ()).await;
+    assert!(matches!(&refused, Err(Error::Pull { failure: PullFailure::NotFound, .. })), "{refused:?}");
+    assert_eq!(f.registry.resolve(&f.name), Some(next));
+    f.create("web", "no").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_an_allergy_every_new_container_falls_ill_and_stays_so_and_old_ones_do_not() {
+    let f = Fixture::healthy().await;
+    let old = f.create("old", "no").await;
+    f.engine.set_allergy(Some(Duration::from_secs(8)));
+    let new = f.create("new", "no").await;
+    f.engine.set_allergy(None);
+    let late = f.create("late", "no").await;
+    for id in [&old, &new, &late] {
+        f.engine.start(id).await.expect("it starts");
+    }
+    let health = async || [f.view(&old).await.health, f.view(&new).await.health, f.view(&late).await.health];
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    assert_eq!(health().await, [Health::Healthy, Health::Starting, Health::Healthy]);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(health().await, [Health::Healthy, Health::Unhealthy, Health::Healthy]);
+    f.engine.stop(&new, Duration::ZERO).await.expect("it stops");
+    f.engine.start(&new).await.expect("it starts");
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    assert_eq!(f.view(&new).await.health, Health::Unhealthy, "after each start");
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_worlds_with_the_same_calls_are_the_same() {
     let run = async || {
         let f = Fixture::healthy().await;

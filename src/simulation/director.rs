@@ -12,13 +12,15 @@ use nightshift_core::catalog::Availability;
 use nightshift_core::control::Request;
 use nightshift_core::image::Digest;
 use nightshift_core::release::TestResult;
+use nightshift_core::spec::SKIP_HTTP_STATUS;
 use nightshift_proto::pb;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::chance::Chance;
 use super::fuse::Side;
 use super::network::{Ways, Weather};
 use super::node::Node;
+use super::outside::Trouble;
 use super::scenario;
 use super::world::World;
 
@@ -61,10 +63,13 @@ impl<'a> Director<'a> {
 
     /// Lets things happen for a time.
     pub(crate) async fn play(&mut self, time: Duration) {
-        let end = tokio::time::Instant::now() + time;
+        let end = Instant::now() + time;
+        if self.chance.permille(700) {
+            self.moody_hooks(time);
+        }
         // Something to roll out, soon.
         self.push().await;
-        while tokio::time::Instant::now() < end {
+        while Instant::now() < end {
             sleep(self.seconds(1, 50)).await;
             self.happen().await;
         }
@@ -84,6 +89,7 @@ impl<'a> Director<'a> {
             node.engine.forgive();
             node.engine.set_disk_full(false);
             node.engine.forget_commands();
+            node.outside.forgive();
         }
         world.host.crash_at(0, Side::Before);
         sleep(Duration::from_secs(90)).await;
@@ -119,10 +125,10 @@ impl<'a> Director<'a> {
             70..=73 => self.restart_engine(),
             74..=75 => self.fill_disk(),
             76..=80 => self.strike_container().await,
-            81..=84 => self.fail_registry(),
+            81..=83 => self.fail_registry(),
+            84 => self.lose_image(),
             85..=87 => self.step_clock(),
-            88..=90 => self.reload().await,
-            91..=92 => self.trouble_hooks(),
+            88..=92 => self.reload().await,
             93..=95 => self.resume_at_the_end().await,
             96 => self.remove_node().await,
             _ => self.haunt().await,
@@ -298,17 +304,37 @@ impl<'a> Director<'a> {
         });
     }
 
-    /// What hooks call fails for a while, or says: not this time, or never ends.
-    fn trouble_hooks(&self) {
-        let (node, time) = (self.node(), self.seconds(20, 300));
-        let command = self.chance.pick(&scenario::HOOKS);
-        let ends = |exit_code| Some(ExecOutcome { exit_code, output: "something is in the way".to_owned() });
-        let outcome = self.chance.pick(&[ends(scenario::NOT_NOW), ends(scenario::NOT_NOW), ends(1), None]);
-        node.engine.answer_command(&[command], outcome);
+    /// What hooks call changes its mind all the time: it works, fails, says "not this time", or never ends.
+    fn moody_hooks(&self, time: Duration) {
+        let called = |command: &&str| self.world.plan.apps.iter().any(|app| app.fixed.calls(command));
+        let commands: Vec<&str> = scenario::HOOKS.into_iter().filter(called).collect();
+        if commands.is_empty() {
+            return;
+        }
+        let (nodes, chance, end) = (self.world.nodes.clone(), self.chance.fork("hooks"), Instant::now() + time);
         tokio::spawn(async move {
-            sleep(time).await;
-            node.engine.forget_commands();
+            while Instant::now() < end {
+                for node in &nodes {
+                    node.engine.forget_commands();
+                    node.outside.forgive();
+                    if chance.permille(400) {
+                        trouble(&chance, node, chance.pick(&commands));
+                    }
+                }
+                sleep(chance.between(Duration::from_secs(5), Duration::from_secs(60))).await;
+            }
         });
+    }
+
+    /// A digest that was pushed is gone for good: who has not fetched it never will.
+    fn lose_image(&self) {
+        let app = self.app();
+        // What the fleet began with stays: every node has it anyway.
+        let Some(digest) = self.digests[app].last().filter(|_| self.digests[app].len() > 1) else { return };
+        let repository = &self.world.plan.apps[app].spec.image.repository;
+        if self.world.source.registry.remove(repository, digest) {
+            self.world.notes.reached("an image is gone from the registry for good");
+        }
     }
 
     /// The oldest network of all delivers orders of the past once more.
@@ -328,4 +354,17 @@ impl<'a> Director<'a> {
             }
         }
     }
+}
+
+/// A hook that calls this, one way or the other, has no luck on a node.
+fn trouble(chance: &Chance, node: &Node, command: &str) {
+    let ends = |exit_code| Some(ExecOutcome { exit_code, output: "something is in the way".to_owned() });
+    let (outcome, trouble) = chance.pick(&[
+        (ends(scenario::NOT_NOW), Trouble::Status(SKIP_HTTP_STATUS)),
+        (ends(1), Trouble::Status(503)),
+        (ends(1), Trouble::Refused),
+        (None, Trouble::Silent),
+    ]);
+    node.engine.answer_command(&[command], outcome);
+    node.outside.trouble(&scenario::hook_url(command), trouble);
 }

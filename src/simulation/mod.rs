@@ -17,6 +17,7 @@ mod night;
 mod node;
 mod notes;
 mod operators;
+mod outside;
 mod registry;
 pub(crate) mod rehearsal;
 mod run;

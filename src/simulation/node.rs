@@ -30,6 +30,7 @@ use super::disk::Disk;
 use super::fuse::{Fuse, Side};
 use super::network::{Link, SimulatedLine};
 use super::notes::Notes;
+use super::outside::Outside;
 
 /// How long an agent's host waits before it starts an agent that has died.
 const RESTART: Duration = Duration::from_secs(2);
@@ -48,6 +49,8 @@ pub(crate) struct Node {
     pub(crate) name: NodeName,
     pub(crate) labels: Labels,
     pub(crate) engine: SimulatedEngine,
+    /// What its hooks call by HTTP.
+    pub(crate) outside: Outside,
     pub(crate) link: Arc<Link>,
     disk: Disk,
     /// This node's clock minus the coordinator's, without the steps of the latter.
@@ -80,6 +83,7 @@ impl Node {
             name,
             labels,
             engine,
+            outside: Outside::new(notes.clone()),
             link,
             disk: Disk::default(),
             skew,
@@ -90,6 +94,11 @@ impl Node {
             crash: Mutex::default(),
             written: Mutex::default(),
         })
+    }
+
+    /// Whether its clock is further ahead of another one's than anybody may be without being warned about.
+    pub(crate) fn is_ahead_of(&self, other: &Self) -> bool {
+        self.skew - other.skew > TimeDelta::seconds(5)
     }
 
     /// Lets an agent of this node die at this write.
@@ -196,7 +205,8 @@ impl Node {
             }
         };
         let engine: Arc<dyn Engine> = Arc::new(self.engine.clone());
-        let started = Worker::start(Arc::clone(&engine), journal, Arc::new(Anonymous), Limits::default()).await;
+        let hooks = Arc::new(self.outside.clone());
+        let started = Worker::start(Arc::clone(&engine), journal, Arc::new(Anonymous), hooks, Limits::default()).await;
         let Ok((worker, reports)) = started else { return };
         let outbox = Arc::new(Outbox::default());
         let (link, questions) = inventory::link();

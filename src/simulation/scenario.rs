@@ -90,6 +90,13 @@ pub(crate) struct Fixed {
     file: String,
 }
 
+impl Fixed {
+    /// Whether a hook calls this.
+    pub(crate) fn calls(&self, command: &str) -> bool {
+        self.file.contains(command)
+    }
+}
+
 fn fixed(chance: &Chance, after: Option<&str>, notes: &Notes) -> Fixed {
     let order = chance.pick(&["stop-first", "stop-first", "start-first"]);
     let mut file = String::new();
@@ -101,12 +108,16 @@ fn fixed(chance: &Chance, after: Option<&str>, notes: &Notes) -> Fixed {
         notes.reached(format!("health by {}", health.split(' ').next().unwrap_or_default()));
         file.push_str(&format!("[health]\n{health}\n"));
     }
-    if chance.permille(350) {
-        notes.reached("hooks");
+    if chance.permille(500) {
         file.push_str("[hooks]\n");
         for (point, command) in ["before", "drain", "after"].iter().zip(HOOKS) {
-            if chance.permille(700) {
-                file.push_str(&format!("{point} = {{ exec = [\"{command}\"], timeout = \"10s\" }}\n"));
+            let (kind, call) = chance.pick(&[
+                ("exec", format!("exec = [\"{command}\"]")),
+                ("http", format!("http = \"{}\"", hook_url(command))),
+            ]);
+            if chance.permille(800) {
+                notes.reached(format!("hooks by {kind}"));
+                file.push_str(&format!("{point} = {{ {call}, timeout = \"10s\" }}\n"));
             }
         }
     }
@@ -141,6 +152,11 @@ fn spec(chance: &Chance, name: &str, fixed: &Fixed, notes: &Notes) -> AppSpec {
         pre_pull = chance.pick(&["true", "true", "false"]),
     );
     app_of(&text)
+}
+
+/// Where a hook is called by HTTP.
+pub(crate) fn hook_url(command: &str) -> String {
+    format!("http://balancer.example/{command}")
 }
 
 /// Every hook works.

@@ -109,6 +109,9 @@ impl World {
                 Node::new(node::Parts { name, labels, engine, link, skew, clock, chance, notes })
             })
             .collect();
+        if nodes.iter().any(|one| nodes.iter().any(|other| one.is_ahead_of(other))) {
+            notes.reached("clocks of nodes that differ by more than 5 s");
+        }
         let originals = populate(&plan, &source, &nodes).await;
         let instances = originals.iter().filter(|one| one.beside.is_none());
         let places = instances.map(|one| (one.app.clone(), nodes[one.node].name.clone(), one.name.clone())).collect();

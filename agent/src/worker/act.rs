@@ -83,7 +83,7 @@ pub(super) async fn perform(shared: &Arc<Shared>, record: &mut Record, action: &
         Action::Start { new: id } | Action::StartOld { old: id } => engine.start(id).await?,
         Action::Probe { new, check } => record.probed(prober::probe(engine, new, check).await),
         Action::Hook { point, container, hook } => {
-            let outcome = hooks::call(engine, record, *point, container, hook).await?;
+            let outcome = hooks::call(engine, &*shared.hooks, record, *point, container, hook).await?;
             info!(step = %record.order.key, hook = %point, ?outcome, "hook called");
             record.hooked(action, outcome);
         }

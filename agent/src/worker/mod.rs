@@ -32,6 +32,7 @@ use tracing::{error, info, warn};
 
 use crate::config::Limits;
 use crate::engine::{Engine, RegistryAuth};
+use crate::hooks::HookClient;
 use crate::journal::{Error as JournalError, Journal};
 pub use session_work::deliver;
 
@@ -74,6 +75,7 @@ struct Shared {
     engine: Arc<dyn Engine>,
     journal: Journal,
     credentials: Arc<dyn Credentials>,
+    hooks: Arc<dyn HookClient>,
     limits: Limits,
     reports: mpsc::Sender<WorkerReport>,
     /// The step in work. Taken before anything of a step is done: one node never works on two.
@@ -99,6 +101,7 @@ impl Worker {
         engine: Arc<dyn Engine>,
         journal: Journal,
         credentials: Arc<dyn Credentials>,
+        hooks: Arc<dyn HookClient>,
         limits: Limits,
     ) -> Result<(WorkerHandle, mpsc::Receiver<WorkerReport>), JournalError> {
         let (reports, receiver) = mpsc::channel(REPORT_LIMIT);
@@ -106,6 +109,7 @@ impl Worker {
             engine,
             journal,
             credentials,
+            hooks,
             limits,
             reports,
             active: Mutex::new(None),

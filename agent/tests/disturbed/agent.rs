@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use nightshift_agent::config::Limits;
 use nightshift_agent::engine::{DockerEngine, Engine};
+use nightshift_agent::hooks::HttpClient;
 use nightshift_agent::journal::Journal;
 use nightshift_agent::storage::FileStorage;
 use nightshift_agent::worker::{Anonymous, Worker, WorkerReport};
@@ -106,7 +107,7 @@ async fn the_agent_of_a_cell() {
     let (journal, set_aside) =
         Journal::open(Arc::new(FileStorage::new(&data_of(&directory)))).expect("a directory of our own");
     assert_eq!(set_aside, [], "a crash tore a file");
-    let started = Worker::start(engine, journal, Arc::new(Anonymous), Limits::default()).await;
+    let started = Worker::start(engine, journal, Arc::new(Anonymous), Arc::new(HttpClient), Limits::default()).await;
     let (worker, mut reports) = started.expect("the journal can be written");
     let mut report = worker.submit(order.clone()).await;
     while !report.phase.is_end() {

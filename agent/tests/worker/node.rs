@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use nightshift_agent::config::Limits;
 use nightshift_agent::engine::{Engine, EventKind};
+use nightshift_agent::hooks::HttpClient;
 use nightshift_agent::journal::Journal;
 use nightshift_agent::storage::FileStorage;
 use nightshift_agent::worker::{Anonymous, Worker, WorkerHandle, WorkerReport};
@@ -44,7 +45,7 @@ impl Node {
         let (journal, set_aside) =
             Journal::open(Arc::new(FileStorage::new(data.path()))).expect("a directory of our own");
         assert_eq!(set_aside, []);
-        let started = Worker::start(engine, journal, Arc::new(Anonymous), limits).await;
+        let started = Worker::start(engine, journal, Arc::new(Anonymous), Arc::new(HttpClient), limits).await;
         let (worker, reports) = started.expect("the journal can be written");
         Self { worker, reports, data }
     }

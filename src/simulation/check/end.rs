@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use nightshift_agent::engine::Engine as _;
+use nightshift_agent::engine::simulated::SimulatedRegistry;
 use nightshift_core::event::Event;
 use nightshift_core::ids::NodeName;
-use nightshift_core::rollout::WaitKind;
+use nightshift_core::rollout::{Rollout, WaitKind, WaitingOn};
 use serde_json::Value;
 
 use super::super::world::{World, policy_of, volumes_of};
@@ -31,6 +32,7 @@ pub(crate) async fn standing(world: &World) -> Standing {
     if world.nodes.iter().any(unfinished) {
         return Standing::Busy;
     }
+    let registry = world.source.registry.clone();
     let looked = world.view(move |view| {
         let back = names.iter().all(|name| view.fleet.node(name).is_some_and(|node| node.instances.is_some()));
         let flying = view.control.rollouts().iter().any(|rollout| rollout.in_flight().next().is_some());
@@ -39,7 +41,10 @@ pub(crate) async fn standing(world: &World) -> Standing {
         let mut waits = Vec::new();
         for app in view.control.catalog().apps() {
             match view.control.open_rollout(&app.spec.name) {
-                Some(open) => waits.extend(view.control.rollout_waits(open, view.fleet, view.now)),
+                Some(open) => {
+                    let found = view.control.rollout_waits(open, view.fleet, view.now).into_iter();
+                    waits.extend(found.filter(|wait| !is_in_vain(wait, open, &registry)));
+                }
                 None => waits.extend(view.control.app_waits(app, view.fleet, view.now)),
             }
         }
@@ -58,6 +63,13 @@ pub(crate) async fn standing(world: &World) -> Standing {
         Some((true, None)) => Standing::AtRest,
         Some((false, _)) | None => Standing::Busy,
     }
+}
+
+/// Whether a rollout waits for an image that no registry will ever give again: that is all that it can say, until its
+/// deadline or a person ends it.
+fn is_in_vain(wait: &WaitingOn, rollout: &Rollout, registry: &SimulatedRegistry) -> bool {
+    let image = matches!(wait, WaitingOn::Image { failure: Some(_), .. });
+    image && !registry.has(&rollout.spec.image.repository, &rollout.to)
 }
 
 pub(super) async fn judge(world: &World) -> Vec<String> {
@@ -146,7 +158,8 @@ async fn instance(world: &World, original: &super::super::world::Original) -> Ve
 
 /// Every rollout has ended, or shows what it waits for; and that is nothing that should have come by now.
 async fn rollouts(world: &World) -> Vec<String> {
-    let looked = world.view(|view| {
+    let registry = world.source.registry.clone();
+    let looked = world.view(move |view| {
         let mut wrong = Vec::new();
         for rollout in view.control.rollouts().into_iter().filter(|rollout| !rollout.is_over()) {
             let waits = view.control.rollout_waits(rollout, view.fleet, view.now);
@@ -154,7 +167,8 @@ async fn rollouts(world: &World) -> Vec<String> {
             if waits.is_empty() {
                 wrong.push(format!("L1 is broken: {id} is {state} and waits for nothing"));
             }
-            let stuck = waits.iter().find(|wait| matches!(wait.kind(), WaitKind::Step | WaitKind::Image));
+            let stuck = |wait: &&WaitingOn| matches!(wait.kind(), WaitKind::Step | WaitKind::Image);
+            let stuck = waits.iter().filter(|wait| !is_in_vain(wait, rollout, &registry)).find(stuck);
             if let Some(wait) = stuck {
                 wrong.push(format!("L1 is broken: {id} is {state} and still waits: {wait}"));
             }

@@ -89,6 +89,10 @@ impl World {
         if host_config.get("AutoRemove") == Some(&Value::Bool(true)) && !matches!(policy, None | Some("" | "no")) {
             return Err(bad_request("can't create 'AutoRemove' container with restart policy"));
         }
+        let mut behaviour = image.behaviour;
+        if let Some(after) = self.allergy {
+            behaviour.timeline = vec![(after, Happening::Unhealthy)];
+        }
         let made = Container {
             name: name.to_owned(),
             image_id,
@@ -97,7 +101,7 @@ impl World {
             mounts: container::mounts(&id, &config, &host_config),
             config,
             host_config,
-            behaviour: image.behaviour,
+            behaviour,
             status: RunState::Created,
             exit_code: 0,
             error: String::new(),

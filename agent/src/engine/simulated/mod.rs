@@ -132,6 +132,12 @@ impl SimulatedEngine {
         self.with(|world| world.commands.clear());
     }
 
+    /// Containers that are created from now on become unhealthy this long after each start and stay so, whatever their images
+    /// say; `None`: as the images say.
+    pub fn set_allergy(&self, falls_ill_after: Option<Duration>) {
+        self.with(|world| world.allergy = falls_ill_after);
+    }
+
     /// Makes a network, as `docker network create` does.
     pub fn add_network(&self, name: &str) {
         self.with(|world| world.networks.insert(name.to_owned()));

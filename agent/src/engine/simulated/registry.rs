@@ -129,6 +129,19 @@ impl SimulatedRegistry {
         digest
     }
 
+    /// Removes an image for good, as a clean-up of the registry does, with the tags that point to it. Whether it was there.
+    pub fn remove(&self, repository: &Repository, digest: &Digest) -> bool {
+        let mut shelves = self.lock();
+        shelves.tags.retain(|tag, to| tag.repository != *repository || to != digest);
+        shelves.images.remove(&(repository.clone(), digest.clone())).is_some()
+    }
+
+    /// Whether an image is there.
+    #[must_use]
+    pub fn has(&self, repository: &Repository, digest: &Digest) -> bool {
+        self.lock().images.contains_key(&(repository.clone(), digest.clone()))
+    }
+
     /// Where a tag points to.
     #[must_use]
     pub fn resolve(&self, reference: &ImageRef) -> Option<Digest> {

@@ -59,6 +59,8 @@ pub(super) struct World {
     pub(super) disk_full: bool,
     /// What commands say here, whatever the images say.
     pub(super) commands: BTreeMap<Vec<String>, Option<ExecOutcome>>,
+    /// How long after each start the containers that are created from now on fall ill, whatever their images say.
+    pub(super) allergy: Option<Duration>,
     pub(super) daemon_is_up: bool,
     /// Grows with each end of the daemon: streams of an earlier one are broken.
     pub(super) session: u64,
@@ -88,6 +90,7 @@ impl World {
             faults: Faults::default(),
             disk_full: false,
             commands: BTreeMap::new(),
+            allergy: None,
             daemon_is_up: true,
             session: 0,
             made: 0,
