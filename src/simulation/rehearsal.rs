@@ -1,20 +1,22 @@
 //! A rehearsal: an operator's own apps on simulated nodes, with a good new image each, and what would happen then.
 //!
-//! Coordinator and agents are the real ones. Nothing goes wrong but what the operator asks for: on the nodes that are named, the
-//! new containers fall ill. Hours in which nothing can happen are skipped.
+//! Coordinator and agents are the real ones, and the files hold as they are written. Nothing goes wrong but what the operator
+//! asks for: on the nodes that are named, the new containers fall ill. Hooks are not called: each is taken as done at once.
+//! Hours in which nothing can happen are skipped.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use nightshift_agent::engine::EventKind;
-use nightshift_agent::engine::simulated::{Happening, SimulatedEngine};
+use nightshift_agent::engine::ExecOutcome;
+use nightshift_agent::engine::simulated::SimulatedImage;
 use nightshift_core::event::Recorded;
 use nightshift_core::ids::{AppName, NodeName};
 use nightshift_core::labels::{Labels, Selector};
 use nightshift_core::release::TestResult;
 use nightshift_core::rollout::{Rollout, WaitKind, WaitingOn};
-use nightshift_core::spec::{AppSpec, HealthCheck, InstanceSelector};
+use nightshift_core::spec::{AppSpec, HealthCheck, HookCall, HookPoint, InstanceSelector};
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -48,6 +50,8 @@ const HORIZON: TimeDelta = TimeDelta::days(400);
 pub(crate) struct Script {
     pub(crate) specs: Vec<AppSpec>,
     pub(crate) nodes: Vec<NodeName>,
+    /// Labels of nodes. Where nobody has any, every node has an instance of each app, whatever the selectors of the apps say.
+    pub(crate) labels: BTreeMap<NodeName, Labels>,
     /// Where the new containers fall ill.
     pub(crate) fail: BTreeSet<NodeName>,
     pub(crate) start: DateTime<Utc>,
@@ -78,19 +82,20 @@ pub(crate) struct Rehearsed {
 /// Rehearses.
 pub(crate) fn rehearse(script: Script) -> Rehearsed {
     block_on(async move {
-        let fail = script.fail.clone();
+        let (fail, commands) = (script.fail.clone(), commands_of_hooks(&script.specs));
         let world = World::build(plan(script), Chance::new(0), Notes::default()).await;
-        for node in world.nodes.iter().filter(|node| fail.contains(&node.name)) {
-            tokio::spawn(fall_ill(node.engine.clone()));
+        for node in &world.nodes {
+            node.engine.set_allergy(fail.contains(&node.name).then_some(ILL));
+            for command in &commands {
+                let words: Vec<&str> = command.iter().map(String::as_str).collect();
+                node.engine.answer_command(&words, Some(ExecOutcome { exit_code: 0, output: String::new() }));
+            }
         }
         world.start().await;
         sleep(Duration::from_secs(5)).await;
         let mut pushed = Vec::new();
         for app in 0..world.plan.apps.len() {
-            let mut image = good_image(world.clock.now(), HEALTHY);
-            image.pull_takes = PULL;
-            image.behaviour.stop_takes = STOP;
-            pushed.push(world.push(app, image));
+            pushed.push(world.push(app, image_of(&world.plan.apps[app].spec, world.clock.now())));
         }
         // The watcher sees it first, as with a CI that pushes and then reports.
         sleep(WATCH * 2).await;
@@ -103,39 +108,62 @@ pub(crate) fn rehearse(script: Script) -> Rehearsed {
 }
 
 fn plan(script: Script) -> Plan {
-    let Script { specs, nodes, start, .. } = script;
+    let Script { specs, nodes, labels, start, .. } = script;
     // The fleet comes about before the curtain rises.
     let start = start - PRELUDE;
-    let all: Vec<usize> = (0..nodes.len()).collect();
+    let labelled = !labels.is_empty();
+    let of = |name: &NodeName| labels.get(name).cloned().unwrap_or_default();
+    let nodes: Vec<(NodeName, Labels)> = nodes.into_iter().map(|name| (name.clone(), of(&name))).collect();
     let apps = specs.into_iter().map(|mut spec| {
-        // The simulated nodes are those that the selector means, and their containers say themselves how they are.
-        spec.nodes = Selector::default();
-        spec.health = HealthCheck::Docker;
+        if !labelled {
+            spec.nodes = Selector::default();
+        }
         let (container, labels) = instance(&spec);
-        let mut first = good_image(start - TimeDelta::days(8), HEALTHY);
-        first.behaviour.stop_takes = STOP;
-        let body = json!({"HostConfig": {"RestartPolicy": {"Name": "unless-stopped", "MaximumRetryCount": 0}}});
+        let selected = nodes.iter().enumerate().filter(|(_, (_, labels))| spec.nodes.matches(labels));
         AppPlan {
-            spec,
             container,
             labels,
-            on: all.clone(),
+            on: selected.map(|(position, _)| position).collect(),
             nights: Vec::new(),
-            first,
-            body,
+            // Every node has it already.
+            first: SimulatedImage { pull_takes: Duration::ZERO, ..image_of(&spec, start - TimeDelta::days(8)) },
+            body: json!({"HostConfig": {"RestartPolicy": {"Name": "unless-stopped", "MaximumRetryCount": 0}}}),
             fixed: Fixed::default(),
             beside: None,
+            spec,
         }
     });
     Plan {
         start,
         apps: apps.collect(),
-        nodes: nodes.into_iter().map(|name| (name, Labels::new())).collect(),
+        nodes,
         heartbeat_interval: Duration::from_secs(60),
         watch_interval: WATCH,
         unknown_after: Duration::from_secs(120),
         skew: false,
     }
+}
+
+/// A good image for an app: with a health check of its own, which says the same as the one of the app's file.
+fn image_of(spec: &AppSpec, created: DateTime<Utc>) -> SimulatedImage {
+    let mut image = good_image(created, HEALTHY);
+    image.pull_takes = PULL;
+    image.behaviour.stop_takes = STOP;
+    if let HealthCheck::Exec { command } = &spec.health {
+        let words: Vec<&str> = iter::once("CMD").chain(command.iter().map(String::as_str)).collect();
+        image.config["Healthcheck"]["Test"] = json!(words);
+    }
+    image
+}
+
+/// What hooks run inside containers.
+fn commands_of_hooks(specs: &[AppSpec]) -> BTreeSet<Vec<String>> {
+    let hooks = specs.iter().flat_map(|spec| HookPoint::ALL.into_iter().filter_map(|point| spec.hooks.at(point)));
+    let command = |call: &HookCall| match call {
+        HookCall::Exec { command } => Some(command.clone()),
+        HookCall::Http { .. } => None,
+    };
+    hooks.filter_map(|hook| command(&hook.call)).collect()
 }
 
 /// A container that the app's file means.
@@ -145,23 +173,6 @@ fn instance(spec: &AppSpec) -> (String, Labels) {
         InstanceSelector::Label { key, value } => (app, [(key.clone(), value.clone())].into()),
         InstanceSelector::Name(pattern) => (pattern.as_str().replace('*', "1"), Labels::new()),
         InstanceSelector::Image => (app, Labels::new()),
-    }
-}
-
-/// Lets every container that Nightshift makes on this engine fall ill.
-async fn fall_ill(engine: SimulatedEngine) {
-    let mut seen = 0;
-    loop {
-        sleep(LOOK).await;
-        let history = engine.history();
-        let starts = history[seen..].iter().filter(|happened| {
-            happened.event.kind == EventKind::Start && happened.event.labels.contains_key("nightshift.step")
-        });
-        for happened in starts {
-            sleep(ILL.saturating_sub(happened.at.elapsed())).await;
-            engine.let_happen(&happened.event.id, Happening::Unhealthy);
-        }
-        seen = history.len();
     }
 }
 

@@ -1,12 +1,15 @@
 //! A rehearsal: what would happen, in order, and what came of it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use nightshift_core::duration;
 use nightshift_core::event::{Event, Recorded};
-use nightshift_core::quiet::Zone;
+use nightshift_core::labels::{Labels, Selector};
+use nightshift_core::quiet::{QuietHours, Zone};
 use nightshift_core::rollout::{Rollout, RolloutState, WaitKind};
+use nightshift_core::spec::AppSpec;
 use nightshift_core::step::{Purpose, StepPhase};
 use serde::Serialize;
 
@@ -22,6 +25,8 @@ pub(crate) struct Rehearsal {
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) ended_at: DateTime<Utc>,
     pub(crate) nodes: Vec<String>,
+    /// Labels of the nodes that were given some.
+    pub(crate) labels: BTreeMap<String, Labels>,
     pub(crate) failing: Vec<String>,
     pub(crate) timeline: Vec<Entry>,
     pub(crate) apps: Vec<App>,
@@ -31,6 +36,11 @@ pub(crate) struct Rehearsal {
     zone: Option<Zone>,
     #[serde(skip)]
     endless: bool,
+    /// Whether files say something of labels of nodes.
+    #[serde(skip)]
+    selective: bool,
+    #[serde(skip)]
+    hooks: bool,
 }
 
 /// Something that would happen.
@@ -77,12 +87,15 @@ impl Rehearsal {
             started_at: script.start,
             ended_at: rehearsed.ended,
             nodes: script.nodes.iter().map(ToString::to_string).collect(),
+            labels: script.labels.iter().map(|(node, labels)| (node.to_string(), labels.clone())).collect(),
             failing: script.fail.iter().map(ToString::to_string).collect(),
             timeline,
             reached: apps.iter().all(reached),
             apps,
             zone: script.specs.iter().find_map(|spec| Some(spec.quiet_hours.as_ref()?.timezone())),
             endless: rehearsed.endless,
+            selective: script.specs.iter().any(selects),
+            hooks: script.specs.iter().any(|spec| !spec.hooks.is_empty()),
         }
     }
 
@@ -158,22 +171,38 @@ impl Rehearsal {
 impl Human for Rehearsal {
     fn human(&self, page: &Page) -> String {
         let zone = self.zone.map_or("UTC", Zone::name);
+        let named = |(node, labels): (&String, &Labels)| {
+            let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            format!("{node}: {}", labels.join(","))
+        };
+        let labels = self.labels.iter().map(named).collect::<Vec<_>>().join(" · ");
         let failing = self.failing.join(", ");
-        let assumed = format!(
-            "a pull takes {}, a stop {}, and a container is healthy {} after its start",
-            duration::format(PULL),
-            duration::format(STOP),
-            duration::format(HEALTHY)
-        );
+        let (pull, stop, healthy) = (duration::format(PULL), duration::format(STOP), duration::format(HEALTHY));
+        let hooks = if self.hooks { "; hooks are not called, each is done at once" } else { "" };
+        let assumed =
+            format!("a pull takes {pull}, a stop {stop}, and a container is healthy {healthy} after its start{hooks}");
+        let placed = match (self.labels.is_empty(), self.selective) {
+            (true, false) => "with one instance of each app",
+            (true, true) => {
+                "without labels: each has one instance of each app, whatever selectors say; --label gives labels"
+            }
+            (false, _) => "with one instance of each app that selects them",
+        };
         let nodes = self.nodes.len();
         let head = facts([
             ("rehearsed", format!("a new image, tested at {} ({zone})", self.local(self.started_at))),
-            ("nodes", format!("{nodes} simulated, with one instance of each app")),
+            ("nodes", format!("{nodes} simulated, {placed}")),
+            ("labels", labels),
             ("failing", if failing.is_empty() { failing } else { format!("the new container falls ill on {failing}") }),
             ("assumed", assumed),
         ]);
         parts([head, self.lines(), self.summary(page), self.notes()])
     }
+}
+
+/// Whether labels of nodes make a difference to an app.
+fn selects(spec: &AppSpec) -> bool {
+    spec.nodes != Selector::default() || spec.quiet_hours.as_ref().is_some_and(QuietHours::names_nodes)
 }
 
 fn new_entry(recorded: &Recorded, kind: &'static str, message: String) -> Entry {
