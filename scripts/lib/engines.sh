@@ -43,6 +43,7 @@ engines_say() { printf 'engines: %s\n' "$*" >&2; }
 engines_needs() {
     cat <<'LIST'
 dockerd docker.io
+docker docker.io
 docker-registry docker-registry
 busybox busybox-static
 ip iproute2

@@ -7,6 +7,7 @@
 mod support;
 
 mod chaos;
+mod ci;
 mod crashes;
 mod engine_gone;
 mod engines;

@@ -2,6 +2,7 @@
 //!
 //! The same routes are served twice: by [`serve()`] to whoever speaks HTTP/1.1, with a deadline for everything, and among
 //! tonic's services to whoever speaks HTTP/2 alone. Nothing is judged here; every refusal is JSON with its reason.
+
 mod body;
 mod problem;
 mod reports;
