@@ -3,12 +3,16 @@
 //! Every key is in `docs/configuration.md`. Relative paths are relative to the folder of the file: the shell that opened it
 //! resolves them, and fills in what is `None` here. No file holds a password: passwords are in files of their own.
 
+mod webhooks;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use nightshift_core::config::{self, Host, LogConfig, Problems, RegistryHost, Table};
 use nightshift_core::duration;
+
+pub use webhooks::{Proof, Sender, WebhookConfig};
 
 /// Where the coordinator keeps its events and its certificate authority.
 pub const DEFAULT_DATA_DIR: &str = "/var/lib/nightshift/coordinator";
@@ -49,6 +53,8 @@ pub struct CoordinatorConfig {
     pub docker_config: Option<PathBuf>,
     /// Registries that need more than the defaults.
     pub registries: Vec<RegistryConfig>,
+    /// Registries that tell of pushes.
+    pub webhooks: Vec<WebhookConfig>,
     /// What is logged, and how.
     pub log: LogConfig,
 }
@@ -116,6 +122,7 @@ fn coordinator(file: &mut Table<'_>) -> Option<CoordinatorConfig> {
     let watch = file.table("watch", |watch| watch.duration("interval", SECOND..=DAY)).flatten();
     let docker_config = file.optional("docker_config");
     let registries = registries(file);
+    let webhooks = webhooks::webhooks(file);
     let log = config::log(file);
     Some(CoordinatorConfig {
         data_dir,
@@ -126,6 +133,7 @@ fn coordinator(file: &mut Table<'_>) -> Option<CoordinatorConfig> {
         watch: WatchConfig { interval: watch.unwrap_or(DEFAULT_WATCH_INTERVAL) },
         docker_config,
         registries,
+        webhooks,
         log,
     })
 }
@@ -220,6 +228,7 @@ mod tests {
             watch: WatchConfig { interval: Duration::from_secs(60) },
             docker_config: None,
             registries: Vec::new(),
+            webhooks: Vec::new(),
             log: LogConfig::default(),
         };
         assert_eq!(read("coordinator.toml", ""), Ok(expect));
@@ -233,6 +242,7 @@ mod tests {
         assert_eq!(names, ["coordinator.example", "localhost", "127.0.0.1"]);
         assert!(config.registry("registry.example").is_some_and(|registry| registry.login.is_some()));
         assert!(config.registry("other.example").is_none());
+        assert_eq!(config.webhooks.len(), 1);
     }
 
     #[test]

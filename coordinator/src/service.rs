@@ -56,6 +56,8 @@ pub struct Options {
     pub registry: registry::Options,
     /// How much patience there is with those who call by HTTP.
     pub http: http::Limits,
+    /// Registries that may tell of pushes.
+    pub webhooks: Vec<http::Webhook>,
 }
 
 /// Why a coordinator does not start, or ended.
@@ -176,8 +178,17 @@ impl Coordinator {
         let operator = Operator::new(handle.clone(), trust.clone(), store, images.clone(), clock.clone());
         let calls_end = CancellationToken::new();
         let limits = options.http;
-        let api = http::Api { operator: operator.clone(), trust, clock, limits: limits.clone() };
-        let routes = api.routes();
+        let (checks, asked) = watcher::checks();
+        let routes = http::Api {
+            operator: operator.clone(),
+            trust,
+            clock,
+            limits: limits.clone(),
+            webhooks: options.webhooks.into(),
+            followed: handle.followed(),
+            checks,
+        }
+        .routes();
         let http1 = connections.http1().expect("nobody else takes them");
         let http1 = tokio::spawn(http::serve(http1, routes.clone(), limits, calls_end.clone()));
         let server = Server::builder()
@@ -188,7 +199,8 @@ impl Coordinator {
             .add_service(OperatorServiceServer::new(operator).max_decoding_message_size(MESSAGE_LIMIT_BYTES))
             .serve_with_incoming_shutdown(connections, calls_end.clone().cancelled_owned());
         let server = tokio::spawn(server);
-        let watching = tokio::spawn(watcher::follow(handle, images, watcher::Options::every(options.watch_interval)));
+        let watching =
+            tokio::spawn(watcher::follow(handle, images, watcher::Options::every(options.watch_interval), asked));
         // The driver is the heart: when it ends, for whatever reason, everything ends.
         let judged = driver.run(shutdown.clone()).await;
         shutdown.cancel();

@@ -90,35 +90,52 @@ impl Options {
     }
 }
 
+/// A way to have references checked at once; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Checks(mpsc::Sender<ImageRef>);
+
+/// The other end, for [`Watcher::start`].
+#[derive(Debug)]
+pub struct Asked(mpsc::Receiver<ImageRef>);
+
+/// Both ends of a way to have references checked at once.
+#[must_use]
+pub fn checks() -> (Checks, Asked) {
+    let (sender, asked) = mpsc::channel(COMMAND_LIMIT);
+    (Checks(sender), Asked(asked))
+}
+
+impl Checks {
+    /// Checks a reference as soon as may be, as for a push that a registry told of. One that nobody follows is nothing to
+    /// check.
+    pub async fn ask(&self, image: ImageRef) {
+        // The other end is gone only when the watcher has ended, and then there is nothing left to check.
+        let _ = self.0.send(image).await;
+    }
+}
+
 /// The running watcher; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Watcher {
-    commands: mpsc::Sender<AppName>,
     _task: AbortOnDropHandle<()>,
 }
 
 impl Watcher {
-    /// Starts watching what `followed` says, now and whenever it changes.
+    /// Starts watching what `followed` says, now and whenever it changes, and what `asked` asks for.
     #[must_use]
     pub fn start(
         source: Arc<dyn ImageSource>,
         followed: watch::Receiver<Followed>,
         options: Options,
+        Asked(asked): Asked,
     ) -> (Self, mpsc::Receiver<Observation>) {
-        let (commands, asked) = mpsc::channel(COMMAND_LIMIT);
         let (observations, seen) = mpsc::channel(OBSERVATION_LIMIT);
         let Options { interval, clock, chance } = options;
         let schedule = Schedule::new(interval.max(INTERVAL_FLOOR), chance);
         let checks = FuturesUnordered::new();
         let running = Running { source, followed, asked, observations, schedule, checks, clock };
         let task = tokio::spawn(running.run());
-        (Self { commands, _task: AbortOnDropHandle::new(task) }, seen)
-    }
-
-    /// Checks what an app follows at once, as for a push that a registry told us of. An unknown app is nothing to check.
-    pub async fn check_now(&self, app: AppName) {
-        // The other end is gone only when the watcher has ended, and then there is nothing left to check.
-        let _ = self.commands.send(app).await;
+        (Self { _task: AbortOnDropHandle::new(task) }, seen)
     }
 }
 
@@ -136,7 +153,7 @@ struct Checked {
 struct Running {
     source: Arc<dyn ImageSource>,
     followed: watch::Receiver<Followed>,
-    asked: mpsc::Receiver<AppName>,
+    asked: mpsc::Receiver<ImageRef>,
     observations: mpsc::Sender<Observation>,
     schedule: Schedule,
     clock: Clock,
@@ -162,12 +179,7 @@ impl Running {
                     Ok(()) => self.follow(),
                     Err(_) => return,
                 },
-                Some(app) = self.asked.recv() => {
-                    let image = self.followed.borrow().get(&app).cloned();
-                    if let Some(image) = image {
-                        self.schedule.check_now(&image, Instant::now());
-                    }
-                }
+                Some(image) = self.asked.recv() => self.schedule.check_now(&image, Instant::now()),
                 () = at(due), if due.is_some() => {}
                 () = self.observations.closed() => return,
             }

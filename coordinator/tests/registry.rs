@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
+#[expect(dead_code, reason = "other tests use the rest")]
 mod support;
 
 use std::collections::BTreeMap;
@@ -408,11 +409,9 @@ async fn the_watcher_sees_pushes_and_recovers_when_a_killed_registry_is_back() {
     let first = process.push("web", "stable", Some("2026-11-20T10:00:00Z")).await;
     let followed: Followed = BTreeMap::from([("web".parse().unwrap(), web.clone())]);
     let (_keep, followed) = watch::channel(followed);
-    let (_watcher, mut said) = Watcher::start(
-        Arc::new(client(Options::default())),
-        followed,
-        watcher::Options::every(Duration::from_millis(100)),
-    );
+    let (_checks, asked) = watcher::checks();
+    let often = watcher::Options::every(Duration::from_millis(100));
+    let (_watcher, mut said) = Watcher::start(Arc::new(client(Options::default())), followed, often, asked);
     let mut next = async || timeout(Duration::from_secs(30), said.recv()).await.expect("an observation").unwrap();
     let seen = |digest: &str, created: &str| Observation::Seen {
         image: web.clone(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use nightshift_coordinator::registry::{Error, ImageSource};
-use nightshift_coordinator::watcher::{Followed, Observation, Options, Watcher};
+use nightshift_coordinator::watcher::{self, Checks, Followed, Observation, Options, Watcher};
 use nightshift_core::image::{Digest, ImageRef, Repository};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
@@ -67,7 +67,8 @@ fn down() -> Error {
 struct Scene {
     script: Arc<Script>,
     followed: watch::Sender<Followed>,
-    watcher: Watcher,
+    checks: Checks,
+    _watcher: Watcher,
     observations: mpsc::Receiver<Observation>,
 }
 
@@ -85,8 +86,9 @@ impl Scene {
     fn of(script: Script, apps: &[(&str, &str)]) -> Self {
         let script = Arc::new(script);
         let (followed, receiver) = watch::channel(follow(apps));
-        let (watcher, observations) = Watcher::start(script.clone(), receiver, Options::every(MINUTE));
-        Self { script, followed, watcher, observations }
+        let (checks, asked) = watcher::checks();
+        let (watcher, observations) = Watcher::start(script.clone(), receiver, Options::every(MINUTE), asked);
+        Self { script, followed, checks, _watcher: watcher, observations }
     }
 
     async fn next(&mut self) -> Observation {
@@ -162,11 +164,27 @@ async fn a_new_reference_is_checked_at_once_and_a_dropped_one_no_more() {
 async fn a_check_can_be_asked_for() {
     let mut scene = Scene::new(&[Ok(digest(1)), Ok(digest(2))], &[("web", "r.example/web")]);
     assert_eq!(scene.next().await, seen(1));
+    tokio::time::sleep(Duration::from_secs(1)).await;
     let start = Instant::now();
-    scene.watcher.check_now("nobody".parse().unwrap()).await;
-    scene.watcher.check_now("web".parse().unwrap()).await;
+    scene.checks.ask(image("r.example/nobody")).await;
+    scene.checks.ask(image("r.example/web")).await;
     assert_eq!(scene.next().await, seen(2));
     assert_eq!(Instant::now(), start);
+    assert!(scene.asked().iter().all(|(_, reference)| reference == "r.example/web:latest"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_all_the_time_is_answered_five_times_in_a_second() {
+    let mut scene = Scene::new(&[Ok(digest(1))], &[("web", "r.example/web")]);
+    assert_eq!(scene.next().await, seen(1));
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(10) {
+        scene.checks.ask(image("r.example/web")).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let pauses = scene.pauses();
+    assert!(pauses.iter().all(|pause| *pause >= 0.2), "{pauses:?}");
+    assert!((45..=50).contains(&pauses.len()), "{} checks", pauses.len());
 }
 
 #[tokio::test(start_paused = true)]
@@ -177,7 +195,7 @@ async fn a_check_that_is_asked_for_during_a_check_comes_after_it() {
     let mut scene = Scene::of(script, &[("web", "r.example/web")]);
     let start = Instant::now();
     tokio::time::sleep(latency / 2).await;
-    scene.watcher.check_now("web".parse().unwrap()).await;
+    scene.checks.ask(image("r.example/web")).await;
     assert_eq!(scene.next().await, seen(1));
     assert_eq!(scene.next().await, seen(2));
     assert_eq!(start.elapsed(), latency * 2);
@@ -212,7 +230,7 @@ async fn a_registry_that_asks_for_rest_is_left_alone_with_all_its_references() {
     assert!(matches!(scene.next().await, Observation::Failed { .. }));
     // Neither a new reference nor a request hurries it.
     scene.followed.send(follow(&[("web", "r.example/web"), ("db", "r.example/db")])).unwrap();
-    scene.watcher.check_now("web".parse().unwrap()).await;
+    scene.checks.ask(image("r.example/web")).await;
     scene.silence(Duration::from_secs(999)).await;
     assert_eq!(scene.asked().len(), 1);
     let mut said = vec![scene.next().await, scene.next().await, scene.next().await];

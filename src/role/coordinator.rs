@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
-use nightshift_coordinator::config::{self, CoordinatorConfig};
+use nightshift_coordinator::config::{self, CoordinatorConfig, WebhookConfig};
+use nightshift_coordinator::secret::Secret;
 use nightshift_coordinator::service::{Coordinator, Options};
 use nightshift_coordinator::{http, registry};
 use nightshift_core::docker_config::Credentials;
@@ -114,6 +115,7 @@ fn options(file: &Path, config: CoordinatorConfig) -> Result<Options, Failure> {
             credentials.insert(host, Credentials::from_helper(&login.username, password));
         }
     }
+    let webhooks = config.webhooks.into_iter().map(|webhook| with_secret(file, webhook)).collect::<Result<_, _>>()?;
     let docker_config = config.docker_config.map(|path| role::beside(file, path)).or_else(users_docker_config);
     Ok(Options {
         data_dir: role::beside(file, config.data_dir),
@@ -124,7 +126,20 @@ fn options(file: &Path, config: CoordinatorConfig) -> Result<Options, Failure> {
         watch_interval: config.watch.interval,
         registry: registry::Options { insecure, ca_files, docker_config, credentials },
         http: http::Limits::default(),
+        webhooks,
     })
+}
+
+/// A webhook with its secret, without the line's end that editors leave.
+fn with_secret(file: &Path, webhook: WebhookConfig) -> Result<http::Webhook, Failure> {
+    let path = role::beside(file, webhook.secret_file);
+    let text = read_limited("secret file", &path)?;
+    let key = http::Key::new(&Secret::new(text.trim_end_matches(['\n', '\r'])));
+    let key = key.map_err(|weak| {
+        let (rule, hint) = (weak.to_string(), weak.hint());
+        Failure::usage(format!("the secret of webhook `{}` in `{}`: {rule}", webhook.name, path.display())).hint(hint)
+    })?;
+    Ok(http::Webhook { name: webhook.name, sender: webhook.sender, key })
 }
 
 /// Docker's `config.json` of the user who runs this, if there is one.
@@ -145,5 +160,24 @@ mod tests {
         assert_eq!(reachable(address("0.0.0.0:7443"), &names), "control.example:7443");
         assert_eq!(reachable(address("0.0.0.0:7443"), &names[..2]), "localhost:7443");
         assert_eq!(reachable(address("127.0.0.1:7443"), &names), "127.0.0.1:7443");
+    }
+
+    #[test]
+    fn a_secret_is_read_without_its_line_end_and_a_weak_one_is_refused_unseen() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("coordinator.toml");
+        let read = |secret: &str| {
+            std::fs::write(directory.path().join("secret"), secret).expect("written");
+            let text = "[[webhook]]\nname = 'main'\nkind = 'generic'\nsecret_file = 'secret'\n";
+            options(&file, config::read("coordinator.toml", text).expect("good"))
+        };
+        let options = read("0123456789abcdef\n").unwrap_or_else(|failure| panic!("{failure:?}"));
+        assert_eq!(options.webhooks[0].name, "main");
+        assert!(!format!("{options:?}").contains("0123456789abcdef"));
+        for weak in ["hunter2", "hunter2 with spaces in it", ""] {
+            let refused = format!("{:?}", read(weak).expect_err("weak"));
+            assert!(refused.contains("main") && refused.contains("openssl rand"), "{refused}");
+            assert!(!refused.contains("hunter2"), "{refused}");
+        }
     }
 }

@@ -89,6 +89,7 @@ async fn serve(args: Args, shutdown: CancellationToken) -> Result<(), Failure> {
         watch_interval: args.watch_interval,
         registry: registry::Options { insecure, docker_config: docker_config.clone(), ..registry::Options::default() },
         http: http::Limits::default(),
+        webhooks: Vec::new(),
     };
     let coordinator = Coordinator::open(options).await.map_err(|error| role::failed(&error))?;
     let address = coordinator.address();

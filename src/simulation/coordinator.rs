@@ -167,7 +167,9 @@ impl Host {
             }
             process.handle = Some(handle.clone());
             let source = Arc::clone(source);
-            process.tasks.spawn(async move { drop(watcher::follow(handle, source, watching).await) });
+            process
+                .tasks
+                .spawn(async move { drop(watcher::follow(handle, source, watching, watcher::checks().1).await) });
         }
         *lock(&self.parts.switchboard) = Some(reception);
         if let Err(error) = driver.run(CancellationToken::new()).await {

@@ -4,6 +4,7 @@
 //! tonic's services to whoever speaks HTTP/2 alone. Nothing is judged here; every refusal is JSON with its reason.
 
 mod body;
+mod hooks;
 mod problem;
 mod reports;
 mod serve;
@@ -17,10 +18,14 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
+use tokio::sync::watch;
 
 use crate::driver::Clock;
 use crate::operator::Operator;
 use crate::trust::Trust;
+use crate::watcher::{Checks, Followed};
+pub(crate) use hooks::Webhooks;
+pub use hooks::{Key, WeakSecret, Webhook};
 use problem::Problem;
 pub use serve::serve;
 
@@ -50,6 +55,9 @@ pub(crate) struct Api {
     pub(crate) trust: Arc<Trust>,
     pub(crate) clock: Clock,
     pub(crate) limits: Limits,
+    pub(crate) webhooks: Webhooks,
+    pub(crate) followed: watch::Receiver<Followed>,
+    pub(crate) checks: Checks,
 }
 
 impl Api {
@@ -57,6 +65,7 @@ impl Api {
     pub(crate) fn routes(self) -> Router {
         Router::new()
             .route("/v1/apps/{app}/reports", post(reports::report))
+            .route("/v1/hooks/registry/{name}", post(hooks::notify))
             .method_not_allowed_fallback(async || {
                 Problem::new(StatusCode::METHOD_NOT_ALLOWED, "only POST is served at this path")
             })
@@ -73,5 +82,5 @@ async fn nothing_here(request: Request) -> Response {
         return Response::from_parts(parts, axum::body::Body::empty());
     }
     let problem = Problem::new(StatusCode::NOT_FOUND, "nothing is served at this path");
-    problem.hint("reports of tests go to `/v1/apps/APP/reports`").into_response()
+    problem.hint("`docs/http.md` has what is: reports of tests go to `/v1/apps/APP/reports`, webhooks to `/v1/hooks/registry/NAME`").into_response()
 }

@@ -27,6 +27,7 @@ pub use authority::{
 pub use enroll::{EnrollError, Enrolled};
 pub use listener::{Connection, Connections};
 pub use peer::{ConnectInfo, NodeIdentity};
+pub(crate) use tokens::comparison_key;
 pub use tokens::{JOIN_TOKEN_LIFETIME, TokenError, TokenRequest};
 
 use crate::data_dir::DataDir;
@@ -88,7 +89,7 @@ impl Trust {
         revoked.write().unwrap_or_else(PoisonError::into_inner).extend(barred);
         let identity = Arc::new(ServerIdentity::new(&authority, names, now)?);
         let tls = identity::tls_config(&authority, identity.clone(), revoked.clone())?;
-        let comparison = tokens::comparison_key();
+        let comparison = comparison_key();
         Ok(Self { store, authority, identity, tls, revoked, comparison })
     }
 

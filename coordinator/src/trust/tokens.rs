@@ -143,7 +143,7 @@ fn split(text: &str) -> Option<(&str, &str, Option<&str>)> {
 }
 
 /// A key that lives as long as the process: comparing two keyed hashes takes the same time whatever they are.
-pub(super) fn comparison_key() -> hmac::Key {
+pub(crate) fn comparison_key() -> hmac::Key {
     hmac::Key::generate(hmac::HMAC_SHA256, &ring::rand::SystemRandom::new())
         .expect("a system that has no random numbers cannot make certificates either, which came before")
 }

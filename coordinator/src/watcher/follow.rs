@@ -8,7 +8,7 @@ use nightshift_core::control;
 use nightshift_core::event::Actor;
 use nightshift_core::image::{Digest, ImageRef};
 
-use super::{Observation, Options, Watcher};
+use super::{Asked, Observation, Options, Watcher};
 use crate::driver::{Handle, Refusal, RegistryFailure};
 use crate::registry::ImageSource;
 
@@ -16,9 +16,14 @@ use crate::registry::ImageSource;
 ///
 /// # Errors
 /// The driver is gone.
-pub async fn follow(handle: Handle, images: Arc<dyn ImageSource>, options: Options) -> Result<(), Refusal> {
+pub async fn follow(
+    handle: Handle,
+    images: Arc<dyn ImageSource>,
+    options: Options,
+    asked: Asked,
+) -> Result<(), Refusal> {
     let mut followed = handle.followed();
-    let (_watcher, mut observations) = Watcher::start(images, handle.followed(), options);
+    let (_watcher, mut observations) = Watcher::start(images, handle.followed(), options, asked);
     let mut last_seen = BTreeMap::new();
     loop {
         tokio::select! {

@@ -11,6 +11,9 @@ use crate::registry::Error;
 
 /// Longest pause between attempts while a registry fails.
 const BACK_OFF_LIMIT: Duration = Duration::from_secs(15 * 60);
+/// Shortest pause between two checks of a reference that somebody asks for: a push is known well within a second, and who floods us
+/// with notifications does not flood the registry.
+const ASKED_PAUSE: Duration = Duration::from_millis(200);
 /// How far a pause is moved by chance, so that coordinators and apps do not come all at once.
 const JITTER: f64 = 0.1;
 
@@ -33,6 +36,8 @@ pub(super) struct Ticket {
 #[derive(Debug)]
 struct Entry {
     due: Instant,
+    /// When the last check began.
+    began: Option<Instant>,
     /// Number of the check under way.
     running: Option<u64>,
     /// Someone asked while a check was under way: it may have looked too early.
@@ -66,16 +71,16 @@ impl Schedule {
         });
         self.barred.retain(|_, until| now < *until);
         for image in images {
-            let fresh = Entry { due: now, running: None, again: false, failures: 0, last: None };
+            let fresh = Entry { due: now, began: None, running: None, again: false, failures: 0, last: None };
             self.entries.entry(image.clone()).or_insert(fresh);
         }
     }
 
-    /// As soon as possible, but not before its registry wants to be asked again.
+    /// As soon as may be, but not before its registry wants to be asked again.
     pub(super) fn check_now(&mut self, image: &ImageRef, now: Instant) {
         if let Some(entry) = self.entries.get_mut(image) {
             entry.again = entry.running.is_some();
-            entry.due = now;
+            entry.due = soonest(entry, now);
         }
     }
 
@@ -94,6 +99,7 @@ impl Schedule {
         self.tickets += 1;
         let entry = self.entries.get_mut(&image)?;
         entry.running = Some(self.tickets);
+        entry.began = Some(now);
         Some(Ticket { last: entry.last.clone(), image, number: self.tickets })
     }
 
@@ -170,7 +176,12 @@ fn end<'a>(entries: &'a mut BTreeMap<ImageRef, Entry>, ticket: &Ticket) -> Optio
 }
 
 fn plan(entry: &mut Entry, now: Instant, delay: Duration) {
-    entry.due = if std::mem::take(&mut entry.again) { now } else { now + delay };
+    entry.due = if std::mem::take(&mut entry.again) { soonest(entry, now) } else { now + delay };
+}
+
+/// When a check that somebody asks for may begin.
+fn soonest(entry: &Entry, now: Instant) -> Instant {
+    entry.began.map_or(now, |began| now.max(began + ASKED_PAUSE))
 }
 
 /// The pause after so many failures before this one: twice as long each time.

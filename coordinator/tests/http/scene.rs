@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use nightshift_coordinator::http::Limits;
+use nightshift_coordinator::http::{Limits, Webhook};
 use nightshift_coordinator::registry;
 use nightshift_coordinator::service::{Coordinator, Options};
 use nightshift_proto::pb;
@@ -57,6 +57,11 @@ impl Scene {
     }
 
     pub(crate) async fn with(http: Limits) -> Self {
+        Self::listening(Vec::new(), http).await
+    }
+
+    /// With webhooks.
+    pub(crate) async fn listening(webhooks: Vec<Webhook>, http: Limits) -> Self {
         // Another test of the same process may have been first.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let directory = tempfile::tempdir().unwrap();
@@ -70,6 +75,7 @@ impl Scene {
             watch_interval: Duration::from_secs(3600),
             registry: registry::Options::default(),
             http,
+            webhooks,
         };
         let coordinator = Coordinator::open(options).await.unwrap();
         let (address, ca_pem) = (coordinator.address(), coordinator.ca_pem().to_owned());

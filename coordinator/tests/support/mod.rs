@@ -29,7 +29,15 @@ pub(crate) struct RegistryProcess {
     directory: tempfile::TempDir,
     port: u16,
     kind: Kind,
+    notified: Option<Notified>,
     child: Child,
+}
+
+/// Whom the registry tells of pushes.
+struct Notified {
+    url: String,
+    authorization: String,
+    ca_pem: String,
 }
 
 /// What the registry wants of its clients.
@@ -59,8 +67,8 @@ impl RegistryProcess {
         // The registry cannot choose a port itself, and another process may take the one found free.
         for _ in 0..20 {
             let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-            match spawn(directory.path(), port, kind).await {
-                Ok(Some(child)) => return Some(Self { directory, port, kind, child }),
+            match spawn(directory.path(), port, kind, None).await {
+                Ok(Some(child)) => return Some(Self { directory, port, kind, notified: None, child }),
                 Ok(None) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                     skipped();
@@ -83,8 +91,14 @@ impl RegistryProcess {
 
     /// The same one again, after `kill`.
     pub(crate) async fn restart(&mut self) {
-        let child = spawn(self.directory.path(), self.port, self.kind).await.unwrap();
+        let child = spawn(self.directory.path(), self.port, self.kind, self.notified.as_ref()).await.unwrap();
         self.child = child.expect("its port is still free");
+    }
+
+    /// From the next start on it tells this address of pushes.
+    pub(crate) fn notify(&mut self, url: &str, authorization: &str, ca_pem: &str) {
+        let [url, authorization, ca_pem] = [url, authorization, ca_pem].map(str::to_owned);
+        self.notified = Some(Notified { url, authorization, ca_pem });
     }
 
     /// Pushes an image of one configuration; its digest.
@@ -154,7 +168,7 @@ fn skipped() {
 }
 
 /// Starts the program; `None` when its port was taken meanwhile.
-async fn spawn(directory: &Path, port: u16, kind: Kind) -> std::io::Result<Option<Child>> {
+async fn spawn(directory: &Path, port: u16, kind: Kind, notified: Option<&Notified>) -> std::io::Result<Option<Child>> {
     let path = directory.display();
     let tls = match kind {
         Kind::Tls => format!(", tls: {{certificate: '{path}/certificate.pem', key: '{path}/key.pem'}}"),
@@ -168,9 +182,18 @@ async fn spawn(directory: &Path, port: u16, kind: Kind) -> std::io::Result<Optio
         std::fs::write(directory.join("htpasswd"), HTPASSWD)?;
         config += &format!("auth: {{htpasswd: {{realm: test, path: '{path}/htpasswd'}}}}\n");
     }
+    let mut command = Command::new(PROGRAM);
+    if let Some(Notified { url, authorization, ca_pem }) = notified {
+        config += &format!(
+            "notifications: {{endpoints: [{{name: nightshift, url: '{url}', headers: {{Authorization: ['{authorization}']}}, \
+             timeout: 2s, threshold: 5, backoff: 1s}}]}}\n"
+        );
+        let ca_file = directory.join("coordinator-ca.pem");
+        std::fs::write(&ca_file, ca_pem)?;
+        command.env("SSL_CERT_FILE", ca_file);
+    }
     let file = directory.join("config.yml");
     std::fs::write(&file, config)?;
-    let mut command = Command::new(PROGRAM);
     command.arg("serve").arg(&file).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn()?;
     let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
