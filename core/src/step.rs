@@ -74,7 +74,8 @@ pub struct StepOrder {
     pub monitor: Duration,
     /// How many earlier images of the app the node keeps.
     pub keep_images: u32,
-    /// The agent refuses the order when more time than this has gone by since it received it without having begun.
+    /// The agent gives the order up when more time than this has gone by since it received it without having begun: without a
+    /// hook called, or a container started or touched. Fetching the image counts.
     #[serde(with = "crate::duration::text")]
     pub start_within: Duration,
 }

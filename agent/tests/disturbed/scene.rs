@@ -99,7 +99,8 @@ fn order(name: &str, old: &ContainerId, image: &Pushed, order: UpdateOrder) -> S
         // Four checks of a version that turns bad.
         monitor: 2 * SECOND,
         keep_images: 2,
-        start_within: 60 * SECOND,
+        // Longer than a call that hangs: what that does to a step is another matter than its being late.
+        start_within: 3600 * SECOND,
     }
 }
 

@@ -93,7 +93,8 @@ async fn an_order_that_could_not_begin_in_time_is_refused() {
     let registry = nightshift_agent::engine::simulated::SimulatedRegistry::new();
     let time = chrono::DateTime::from_timestamp(1_800_000_000, 0).expect("in range");
     let engine = nightshift_agent::engine::simulated::SimulatedEngine::new("node-1", registry, time);
-    let (_fixture, _node, order) = node_and_order(Limits::default()).await;
+    let (_fixture, _node, mut order) = node_and_order(Limits::default()).await;
+    order.start_within = Duration::from_secs(60);
     engine.restart_daemon(Duration::from_secs(120));
     let mut node = Node::new(Arc::new(engine)).await;
     let end = node.carry_out(&order).await;

@@ -32,6 +32,7 @@ pub(super) fn action(record: &mut Record, seen: &Observed) -> Result<Action, Fai
     if record.instance.old.is_none() {
         preflight(record, seen)?;
     }
+    in_time(record)?;
     if let Some(action) = prepare(record, seen)? {
         return Ok(action);
     }
@@ -62,11 +63,7 @@ pub(super) fn action(record: &mut Record, seen: &Observed) -> Result<Action, Fai
 fn preflight(record: &mut Record, seen: &Observed) -> Result<(), Failure> {
     let order = &record.order;
     let (name, id) = (&order.container, order.container_id.short());
-    if record.timers.waited > order.start_within {
-        let limit = duration::format(order.start_within);
-        let reason = format!("it could not be begun within {limit}, for the engine did not answer");
-        return Err(failure(FailureKind::NotAccepted, reason));
-    }
+    in_time(record)?;
     let Some(view) = &seen.instance.old else {
         return Err(precondition(format!("container `{name}` ({id}) is gone")));
     };
@@ -76,6 +73,21 @@ fn preflight(record: &mut Record, seen: &Observed) -> Result<(), Failure> {
     record.instance.old = Some(Old::found(view)?);
     record.reach(StepPhase::Preflight);
     Ok(())
+}
+
+/// Until a hook is called, or a container starts or is touched, nothing has begun for others. What takes too long until then, a
+/// slow pull or an engine that does not answer, is given up: the coordinator has judged the window for a step that begins at
+/// once, and judges it anew. A pulled image is there by then.
+fn in_time(record: &Record) -> Result<(), Failure> {
+    let begun = record.old_touched || record.instance.watch.begun || !record.hooks.begun.is_empty();
+    if begun || record.timers.waited <= record.order.start_within {
+        return Ok(());
+    }
+    let limit = duration::format(record.order.start_within);
+    Err(failure(
+        FailureKind::NotAccepted,
+        format!("it could not be begun within {limit}: the engine or the pull took longer"),
+    ))
 }
 
 /// Everything that can be done while the old containers go on undisturbed.

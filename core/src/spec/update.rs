@@ -123,3 +123,21 @@ pub enum Supersede {
     /// It takes over from a paused rollout only.
     IfPaused,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_word_in_the_file_everything_is_careful() {
+        let update = UpdateConfig::default();
+        let seconds =
+            [update.canary_monitor, update.monitor, update.healthy_deadline, update.delay].map(|time| time.as_secs());
+        assert_eq!(seconds, [60, 30, 300, 0]);
+        assert_eq!((update.parallelism, update.max_failure_permille, update.keep_images), (1, 0, 2));
+        assert_eq!((update.mode, update.order), (RolloutMode::Auto, UpdateOrder::StopFirst));
+        assert_eq!((update.failure_action, update.supersede), (FailureAction::Pause, Supersede::AfterCompletion));
+        assert!(update.pre_pull);
+        assert!(update.healthy_deadline > Duration::from_secs(90), "longer than Docker's own health check may take");
+    }
+}

@@ -16,10 +16,9 @@ use super::super::world::World;
 /// What Nightshift puts into the names of containers that are being replaced, or replace.
 const INFIX: &str = ".nightshift-";
 const NEW_INFIX: &str = ".nightshift-new-";
-/// Later than this after its order, no step may make a container: an agent counts 30 s from when it hears of it; a message may
-/// be held for as long as a session survives silence; what was begun in time may still wait for calls of an engine that hang, a
-/// pull for five minutes and others for one or two each.
-const LATEST_START: Duration = Duration::from_secs(30 + 60 + 300 + 4 * 120);
+/// Later than this after its order, no step may make a container: an agent counts 30 s from when it hears of it, whatever its
+/// engine and its registry do; a message may be held for as long as a session survives silence.
+const LATEST_START: Duration = Duration::from_secs(30 + 60);
 
 /// A container as its engine's history shows it so far.
 #[derive(Debug, Clone)]

@@ -6,6 +6,46 @@ use super::bench::*;
 const EVENING: &str = "[[quiet_hours.allow]]\ndays = [\"daily\"]\nstart = \"20:00\"\nduration = \"2h\"\n";
 
 #[test]
+fn every_fact_in_the_log_says_who_brought_it_about() {
+    let mut bench = Bench::with(&["n1", "n2"], |spec| spec.update.mode = RolloutMode::Approve);
+    bench.tested(2);
+    bench.commit();
+    bench.change(Command::Promote).expect("its canary is good");
+    bench.change(Command::Pause).expect("open");
+    bench.change(Command::Abort).expect("open");
+    bench.commit();
+    let by = |one: &Recorded| format!("{} {}", one.event.kind(), one.by);
+    let told: Vec<String> = bench.log.iter().filter(|one| one.event.kind() != "step_reported").map(by).collect();
+    assert_eq!(
+        told,
+        [
+            "app_applied ann",
+            "node_labelled node/n1",
+            "release_known_good node/n1",
+            "instance_adopted node/n1",
+            "node_labelled node/n2",
+            "instance_adopted node/n2",
+            "release_seen ann",
+            "test_reported ann",
+            "rollout_planned nightshift",
+            "rollout_moved nightshift",
+            "rollout_moved nightshift",
+            "rollout_moved nightshift",
+            "step_ordered nightshift",
+            "release_known_good node/n1",
+            "rollout_promoted ann",
+            "rollout_moved nightshift",
+            "step_ordered nightshift",
+            "rollout_moved ann",
+            "rollout_moved ann",
+        ]
+    );
+    let reported = bench.log.iter().filter(|one| one.event.kind() == "step_reported");
+    let reported: Vec<String> = reported.map(|one| one.by.to_string()).collect();
+    assert_eq!(reported, ["node/n1", "node/n2"]);
+}
+
+#[test]
 fn a_paused_rollout_lets_the_step_in_flight_end_and_starts_nothing_until_it_is_resumed() {
     let mut bench = Bench::new(&["n1", "n2"]);
     bench.tested(2);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::super::{
-    Action, Blueprint, Downtime, Observed, Record, Sight, TIMER_GRAIN, TRY_LIMIT, UnitPlan, next, pause_after,
+    Action, Blueprint, Downtime, Next, Observed, Record, Sight, TIMER_GRAIN, TRY_LIMIT, UnitPlan, next, pause_after,
 };
 use super::model::{Image, Model, NETWORK, drive, view};
 use super::order;
@@ -49,6 +49,49 @@ fn the_service_is_away_only_for_stop_and_start() {
     // Stop, start, and the two looks of the watch until the health check passes.
     assert_eq!((report.phase, report.downtime_ms, report.failure), (StepPhase::Committed, Some(5_020), None));
     assert_eq!(report.new_container_id, Some(ContainerId("new1".to_owned())));
+}
+
+#[test]
+fn what_takes_too_long_before_it_touches_anything_is_given_up_and_later_it_goes_on() {
+    // Late by one second before each action of a step.
+    let good = drive(Model::new(Image::Good, true), Record::new(order()), &[]).trace;
+    let first_touch = good.iter().position(|done| done.starts_with("set the old container's")).expect("it is parked");
+    for (late, before) in good.iter().enumerate() {
+        let (mut model, mut record) = (Model::new(Image::Good, true), Record::new(order()));
+        let mut elapsed = Duration::ZERO;
+        for number in 0.. {
+            assert!(number < 100, "no end");
+            let away = if number == late { order().start_within + Duration::from_secs(1) } else { Duration::ZERO };
+            record.engine_was_away(away);
+            let Next { record: now, action } = next(&record, &model.observe(&record), elapsed);
+            record = now;
+            if action == Action::End {
+                break;
+            }
+            elapsed = if let Action::Wait(time) = action { time } else { Duration::ZERO };
+            model.advance(elapsed);
+            model.perform(&action, Some(&mut record));
+        }
+        let kind = record.failure.as_ref().map(|failure| failure.kind);
+        let expect = match late <= first_touch {
+            true => (StepPhase::Untouched, Some(FailureKind::NotAccepted)),
+            false => (StepPhase::Committed, None),
+        };
+        assert_eq!((record.phase, kind), expect, "late before {before:?}: {:?}", record.failure);
+    }
+}
+
+#[test]
+fn both_images_are_held_by_a_tag_before_anything_is_made_or_stopped() {
+    let run = drive(Model::new(Image::Unhealthy, true), Record::new(order()), &[]);
+    assert_eq!(run.saved.phase, StepPhase::RolledBack);
+    let place = |words: &str| run.trace.iter().position(|done| *done == words).unwrap_or_else(|| panic!("{words}"));
+    let held = run.trace.iter().rposition(|done| *done == "hold an image by a tag").expect("they are held");
+    assert!(held < place("create the new container") && held < place("stop the old container"), "{:?}", run.trace);
+    // The one to go back to and the new one; neither a clean-up nor a registry can take them away from the way back.
+    let [old, new] = &run.saved.kept_images[..] else { panic!("{:?}", run.saved.kept_images) };
+    assert_eq!(Some(old), run.saved.instance.old.as_ref().map(|old| &old.image_id));
+    assert_eq!((Some(new), old == new), (run.saved.image_id.as_ref(), false));
 }
 
 #[test]
