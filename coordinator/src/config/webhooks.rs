@@ -42,6 +42,11 @@ pub enum Sender {
         /// Its host, as image references name it.
         registry: RegistryHost,
     },
+    /// Amazon ECR, by an EventBridge rule and an API destination.
+    Ecr {
+        /// Its host, as image references name it.
+        registry: RegistryHost,
+    },
     /// Whoever can sign a body.
     Generic,
 }
@@ -62,7 +67,7 @@ impl Sender {
     #[must_use]
     pub const fn proof(&self) -> Proof {
         match self {
-            Self::Distribution { .. } | Self::Harbor { .. } => Proof::Header,
+            Self::Distribution { .. } | Self::Harbor { .. } | Self::Ecr { .. } => Proof::Header,
             Self::DockerHub => Proof::Address,
             Self::Github { .. } | Self::Generic => Proof::Signature,
         }
@@ -75,14 +80,16 @@ enum Kind {
     DockerHub,
     Github,
     Harbor,
+    Ecr,
     Generic,
 }
 
-const KINDS: [(&str, Kind); 5] = [
+const KINDS: [(&str, Kind); 6] = [
     ("distribution", Kind::Distribution),
     ("docker-hub", Kind::DockerHub),
     ("github", Kind::Github),
     ("harbor", Kind::Harbor),
+    ("ecr", Kind::Ecr),
     ("generic", Kind::Generic),
 ];
 
@@ -112,6 +119,7 @@ fn webhook(table: &mut Table<'_>) -> Option<WebhookConfig> {
     let sender = match kind? {
         Kind::Distribution => Sender::Distribution { registry: needed(table, registry)? },
         Kind::Harbor => Sender::Harbor { registry: needed(table, registry)? },
+        Kind::Ecr => Sender::Ecr { registry: needed(table, registry)? },
         Kind::Github => {
             let usual = || GITHUB_REGISTRY.parse().expect("a host");
             Sender::Github { registry: registry.unwrap_or_else(usual) }
@@ -177,6 +185,7 @@ mod tests {
                 Proof::Header,
             ),
             ("harbor", Some("registry.example:5000"), Sender::Harbor { registry: registry.clone() }, Proof::Header),
+            ("ecr", Some("registry.example:5000"), Sender::Ecr { registry: registry.clone() }, Proof::Header),
             ("github", None, Sender::Github { registry: host("ghcr.io") }, Proof::Signature),
             ("github", Some("registry.example:5000"), Sender::Github { registry }, Proof::Signature),
             ("docker-hub", None, Sender::DockerHub, Proof::Address),

@@ -27,6 +27,7 @@ pub(super) fn read(sender: &Sender, event: &str, content: &[u8]) -> Result<BTree
         Sender::DockerHub => [docker_hub(&body::parse(content)?)?].into(),
         Sender::Github { registry } => github(registry, event, content)?.into_iter().collect(),
         Sender::Harbor { registry } => harbor(registry, &body::parse(content)?)?.into_iter().collect(),
+        Sender::Ecr { registry } => ecr(registry, &body::parse(content)?)?.into_iter().collect(),
         Sender::Generic => [generic(&body::parse(content)?)?].into(),
     };
     if pushed.len() > REPOSITORY_LIMIT {
@@ -135,6 +136,30 @@ fn harbor(registry: &RegistryHost, said: &Harbor) -> Result<Option<Repository>, 
     within(registry.as_str(), &repository.ok_or_else(missing)?.repo_full_name).map(Some)
 }
 
+/// Amazon ECR: EventBridge's envelope around what happened to an image.
+#[derive(Deserialize)]
+struct Ecr {
+    source: String,
+    #[serde(default)]
+    detail: EcrDetail,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "kebab-case", default)]
+struct EcrDetail {
+    action_type: String,
+    result: String,
+    repository_name: String,
+}
+
+fn ecr(registry: &RegistryHost, said: &Ecr) -> Result<Option<Repository>, Problem> {
+    let Ecr { source, detail } = said;
+    if source != "aws.ecr" || detail.action_type != "PUSH" || detail.result != "SUCCESS" {
+        return Ok(None);
+    }
+    within(registry.as_str(), &detail.repository_name).map(Some)
+}
+
 /// Anything else: one reference, whatever tag or digest follows it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -234,6 +259,27 @@ mod tests {
             found(&sender, "", r#"{"type": "QUOTA_EXCEED", "event_data": {"custom_attributes": {}}}"#),
             Ok(vec![])
         );
+    }
+
+    #[test]
+    fn ecr_tells_of_pushes_that_worked() {
+        let host = "123456789012.dkr.ecr.us-west-2.amazonaws.com";
+        let sender = Sender::Ecr { registry: registry(host) };
+        let event = |source: &str, action: &str, result: &str, name: &str| {
+            let detail = format!(r#"{{"action-type": "{action}", "result": "{result}", "repository-name": "{name}"}}"#);
+            format!(
+                r#"{{"version": "0", "source": "{source}", "detail-type": "ECR Image Action", "detail": {detail}}}"#
+            )
+        };
+        let push = |name: &str| found(&sender, "", &event("aws.ecr", "PUSH", "SUCCESS", name));
+        assert_eq!(push("shop/web"), one(&format!("{host}/shop/web")));
+        assert_eq!((push(""), push("Shop")), (Err(400), Err(400)));
+        for (source, action, result) in
+            [("aws.ecr", "DELETE", "SUCCESS"), ("aws.ecr", "PUSH", "FAILURE"), ("aws.s3", "PUSH", "SUCCESS")]
+        {
+            assert_eq!(found(&sender, "", &event(source, action, result, "shop/web")), Ok(vec![]), "{source} {action}");
+        }
+        assert_eq!(found(&sender, "", r#"{"detail": {}}"#), Err(400));
     }
 
     #[test]
