@@ -174,6 +174,50 @@ async fn a_check_can_be_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_push_that_is_told_before_the_tag_moves_is_found_by_looking_again() {
+    for late in 1..=3 {
+        let mut heads = vec![Ok(digest(1)); 1 + late];
+        heads.push(Ok(digest(2)));
+        let mut scene = Scene::new(&heads, &[("web", "r.example/web")]);
+        assert_eq!(scene.next().await, seen(1));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let start = Instant::now();
+        scene.checks.ask(image("r.example/web")).await;
+        assert_eq!(scene.next().await, seen(2));
+        assert_eq!(start.elapsed().as_millis(), [250, 1000, 5000][late - 1]);
+        // Then as always.
+        scene.silence(2 * MINUTE).await;
+        let pauses = scene.pauses();
+        assert_eq!(pauses[1..4], [0.25, 0.75, 4.0], "{pauses:?}");
+        assert!(pauses[4..].iter().all(|pause| (54.0..=66.0).contains(pause)), "{pauses:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn looking_again_and_again_for_what_is_not_there_is_one_failure() {
+    let missing = || Err(Error::NotFound { reference: "r.example/web:latest".into() });
+    let mut scene = Scene::new(
+        &[missing(), missing(), missing(), missing(), missing(), Ok(digest(1))],
+        &[("web", "r.example/web")],
+    );
+    assert!(matches!(scene.next().await, Observation::Failed { .. }));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    scene.checks.ask(image("r.example/web")).await;
+    for delay in [0.25, 0.75, 4.0] {
+        let now = Utc::now();
+        let Observation::Failed { retry_at, .. } = scene.next().await else { panic!("not failed") };
+        let said = (retry_at - now).as_seconds_f64();
+        assert!((said - delay).abs() < 0.2, "says when it looks again: {said}, {delay}");
+    }
+    let Observation::Failed { .. } = scene.next().await else { panic!("not failed") };
+    assert_eq!(scene.next().await, Observation::Recovered { image: image("r.example/web") });
+    assert_eq!(scene.next().await, seen(1));
+    let pauses = scene.pauses();
+    let last = pauses.last().unwrap() / 60.0;
+    assert!((1.8..=2.2).contains(&last), "the second failure, so twice the interval: {pauses:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_asks_all_the_time_is_answered_five_times_in_a_second() {
     let mut scene = Scene::new(&[Ok(digest(1))], &[("web", "r.example/web")]);
     assert_eq!(scene.next().await, seen(1));

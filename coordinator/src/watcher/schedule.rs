@@ -14,6 +14,9 @@ const BACK_OFF_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// Shortest pause between two checks of a reference that somebody asks for: a push is known well within a second, and who floods us
 /// with notifications does not flood the registry.
 const ASKED_PAUSE: Duration = Duration::from_millis(200);
+/// After a check that somebody asked for it is checked again after these pauses: Distribution tells of a push before it moves the tag,
+/// and registries with many servers need a moment until all of them know.
+const LOOK_AGAIN: [Duration; 3] = [Duration::from_millis(250), Duration::from_millis(750), Duration::from_secs(4)];
 /// How far a pause is moved by chance, so that coordinators and apps do not come all at once.
 const JITTER: f64 = 0.1;
 
@@ -42,8 +45,22 @@ struct Entry {
     running: Option<u64>,
     /// Someone asked while a check was under way: it may have looked too early.
     again: bool,
+    /// How many of the pauses after a check that was asked for are over; all of them when none was.
+    looked_again: usize,
     failures: u32,
     last: Option<Last>,
+}
+
+impl Entry {
+    const fn new(due: Instant) -> Self {
+        let looked_again = LOOK_AGAIN.len();
+        Self { due, began: None, running: None, again: false, looked_again, failures: 0, last: None }
+    }
+
+    /// Whether one more check comes sooner than by the interval.
+    const fn is_hurried(&self) -> bool {
+        self.again || self.looked_again < LOOK_AGAIN.len()
+    }
 }
 
 pub(super) struct Schedule {
@@ -71,8 +88,7 @@ impl Schedule {
         });
         self.barred.retain(|_, until| now < *until);
         for image in images {
-            let fresh = Entry { due: now, began: None, running: None, again: false, failures: 0, last: None };
-            self.entries.entry(image.clone()).or_insert(fresh);
+            self.entries.entry(image.clone()).or_insert_with(|| Entry::new(now));
         }
     }
 
@@ -80,6 +96,7 @@ impl Schedule {
     pub(super) fn check_now(&mut self, image: &ImageRef, now: Instant) {
         if let Some(entry) = self.entries.get_mut(image) {
             entry.again = entry.running.is_some();
+            entry.looked_again = 0;
             entry.due = soonest(entry, now);
         }
     }
@@ -133,8 +150,10 @@ impl Schedule {
         let pause = jittered(back_off(interval, entry.failures), &self.chance);
         let delay = error.retry_after().unwrap_or_default().max(pause);
         let first = entry.failures == 0;
-        entry.failures = entry.failures.saturating_add(1);
+        // However often it was looked at for one push, that is one failure: the pauses are to grow by time alone.
+        entry.failures = if entry.is_hurried() { entry.failures.max(1) } else { entry.failures.saturating_add(1) };
         plan(entry, now, delay);
+        let delay = entry.due.duration_since(now).max(error.retry_after().unwrap_or_default());
         let registry = ticket.image.repository.registry();
         if let Some(pause) = error.retry_after() {
             self.barred.insert(registry.to_owned(), now + pause);
@@ -176,7 +195,13 @@ fn end<'a>(entries: &'a mut BTreeMap<ImageRef, Entry>, ticket: &Ticket) -> Optio
 }
 
 fn plan(entry: &mut Entry, now: Instant, delay: Duration) {
-    entry.due = if std::mem::take(&mut entry.again) { soonest(entry, now) } else { now + delay };
+    if std::mem::take(&mut entry.again) {
+        entry.due = soonest(entry, now);
+        return;
+    }
+    let sooner = LOOK_AGAIN.get(entry.looked_again).copied();
+    entry.looked_again += usize::from(sooner.is_some());
+    entry.due = now + sooner.map_or(delay, |pause| pause.min(delay));
 }
 
 /// When a check that somebody asks for may begin.

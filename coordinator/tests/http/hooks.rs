@@ -15,7 +15,7 @@ use crate::support::{RegistryProcess, Scripted, response};
 const PROMISE: Duration = Duration::from_secs(1);
 /// Far beyond every wait here.
 const PATIENCE: Duration = Duration::from_secs(20);
-const NAMES: [&str; 5] = ["distribution", "docker-hub", "github", "harbor", "generic"];
+const NAMES: [&str; 6] = ["distribution", "docker-hub", "github", "harbor", "ecr", "generic"];
 
 fn secret(name: &str) -> String {
     format!("the-secret-of-{name}")
@@ -29,6 +29,7 @@ fn webhooks(host: &str) -> Vec<Webhook> {
         "docker-hub" => Sender::DockerHub,
         "github" => Sender::Github { registry: registry() },
         "harbor" => Sender::Harbor { registry: registry() },
+        "ecr" => Sender::Ecr { registry: registry() },
         _ => Sender::Generic,
     };
     let key = |name: &str| Key::new(&Secret::new(secret(name))).unwrap();
@@ -48,6 +49,10 @@ fn body(name: &str, host: &str) -> String {
         }
         "harbor" => {
             json!({"type": "PUSH_ARTIFACT", "event_data": {"repository": {"repo_full_name": "shop/web"}}})
+        }
+        "ecr" => {
+            let detail = json!({"action-type": "PUSH", "result": "SUCCESS", "repository-name": "shop/web"});
+            json!({"source": "aws.ecr", "detail-type": "ECR Image Action", "detail": detail})
         }
         _ => json!({"image": format!("{host}/shop/web:stable")}),
     }
@@ -104,7 +109,7 @@ impl Told {
     /// A notification as its sender sends it, with this secret.
     fn sent(&self, name: &str, secret: &str, body: &str) -> reqwest::RequestBuilder {
         let request = match name {
-            "distribution" => self.request(name).bearer_auth(secret),
+            "distribution" | "ecr" => self.request(name).bearer_auth(secret),
             "harbor" => self.request(name).header("authorization", secret),
             "docker-hub" => self.request(&format!("{name}?token={secret}")),
             _ => self.request(name).header("x-hub-signature-256", sign(secret, body)),
@@ -147,24 +152,27 @@ async fn a_push_to_a_real_registry_is_a_candidate_within_a_second() {
 
 #[tokio::test]
 async fn each_sender_is_heard_in_its_own_way_and_believed_in_nothing_else() {
-    let mut told = Told::new(Limits::default()).await;
-    let host = told.registry.host.clone();
-    let mut looks = 1;
     for name in NAMES {
-        let reply = told.send(name, &secret(name), &body(name, &host)).await;
+        let told = Told::new(Limits::default()).await;
+        let host = &told.registry.host;
+        let reply = told.send(name, &secret(name), &body(name, host)).await;
         // Docker Hub speaks of docker.io alone, and no app here follows that.
         let ours = name != "docker-hub";
         let expect = if ours { json!([format!("{host}/shop/web:stable")]) } else { json!([]) };
         assert_eq!((reply.status, &reply.body), (200, &json!({"checks": expect})), "{name}");
-        looks += usize::from(ours);
-        told.looked(looks).await;
+        told.looked(1 + usize::from(ours)).await;
     }
+    let mut told = Told::new(Limits::default()).await;
+    let host = told.registry.host.clone();
     let other = json!({"image": format!("{host}/other:stable")}).to_string();
     assert_eq!(told.send("generic", &secret("generic"), &other).await.body, json!({"checks": []}));
+    told.looked(1).await;
     let other_tag = json!({"image": format!("{host}/shop/web:next")}).to_string();
     let reply = told.send("generic", &secret("generic"), &other_tag).await;
     assert_eq!(reply.body["checks"].as_array().unwrap().len(), 1, "the repository counts, not the tag");
-    told.looked(looks + 1).await;
+    told.looked(2).await;
+    told.send("distribution", &secret("distribution"), &body("distribution", &host)).await;
+    told.looked(3).await;
     let events = told.scene.events("shop").await;
     let seen: Vec<&Value> =
         events.iter().filter(|it| it["kind"] == "release_seen").map(|it| &it["detail"]["digest"]).collect();
@@ -198,6 +206,7 @@ async fn forged_webhooks_all_hear_the_same_and_nothing_is_looked_at() {
             assert_eq!(told.scene.send(signed).await, unknown, "{name}: the signature of another body");
         }
     }
+    told.looked(1).await;
     told.send("generic", &secret("generic"), &body("generic", &host)).await;
     told.looked(2).await;
 }
