@@ -13,6 +13,7 @@ use nightshift_core::control::Request;
 use nightshift_core::image::Digest;
 use nightshift_core::release::TestResult;
 use nightshift_core::spec::SKIP_HTTP_STATUS;
+use nightshift_core::step::{StepPhase, StepReport};
 use nightshift_proto::pb;
 use tokio::time::{Instant, sleep};
 
@@ -43,6 +44,10 @@ const CALLS: [Call; 16] = [
     Call::Discard,
     Call::Events,
 ];
+
+/// For how long, and how often, is looked for the worst moment for the end of an engine.
+const WORST_MOMENT_LOOKS: u32 = 150;
+const WORST_MOMENT_LOOK: Duration = Duration::from_secs(2);
 
 /// How soon a new container falls ill where that is so.
 const ALLERGY: Duration = Duration::from_secs(4);
@@ -82,6 +87,7 @@ impl<'a> Director<'a> {
         world.source.registry.set_failure(None);
         for node in &world.nodes {
             node.crash_at(0, Side::Before);
+            node.link.set_snare(false);
             node.link.set_weather(Weather::default());
             node.link.set_ways(Ways::OPEN);
             // What was lost in the middle of a stream is told again by the next one.
@@ -92,6 +98,7 @@ impl<'a> Director<'a> {
             node.outside.forgive();
         }
         world.host.crash_at(0, Side::Before);
+        world.host.events.set_snare(None);
         sleep(Duration::from_secs(90)).await;
         for node in &world.nodes {
             for container in node.engine.list().await.unwrap_or_default() {
@@ -118,8 +125,10 @@ impl<'a> Director<'a> {
             13..=27 => self.operate().await,
             28..=31 => self.make_allergic(),
             32..=38 => self.kill_agent(),
-            39..=44 => self.kill_coordinator(),
-            45..=51 => self.partition(),
+            39..=42 => self.kill_coordinator(),
+            43..=44 => self.world.host.events.set_snare(Some(self.chance.pick(&[Side::Before, Side::After]))),
+            45..=49 => self.partition(),
+            50..=51 => self.world.nodes.iter().for_each(|node| node.link.set_snare(true)),
             52..=56 => self.weather(),
             57..=69 => self.fail_a_call(),
             70..=73 => self.restart_engine(),
@@ -226,9 +235,27 @@ impl<'a> Director<'a> {
         self.node().engine.fail_next(call, fault);
     }
 
+    /// An engine ends and comes back: any time, or while the old container of a step is down.
     fn restart_engine(&self) {
-        self.world.notes.reached("engine restarted");
-        self.node().engine.restart_daemon(self.seconds(1, 60));
+        let downtime = self.seconds(1, 60);
+        if self.chance.permille(400) {
+            self.world.notes.reached("engine restarted");
+            return self.node().engine.restart_daemon(downtime);
+        }
+        let (nodes, notes) = (self.world.nodes.clone(), self.world.notes.clone());
+        let after = self.chance.between(Duration::ZERO, Duration::from_secs(15));
+        tokio::spawn(async move {
+            for _ in 0..WORST_MOMENT_LOOKS {
+                sleep(WORST_MOMENT_LOOK).await;
+                let swapped = |step: &StepReport| step.phase >= StepPhase::OldStopped && !step.phase.is_end();
+                let busy = |node: &&Arc<Node>| node.steps().is_some_and(|steps| steps.iter().any(swapped));
+                if let Some(node) = nodes.iter().find(busy) {
+                    sleep(after).await;
+                    notes.reached("engine restarted while an old container was down");
+                    return node.engine.restart_daemon(downtime);
+                }
+            }
+        });
     }
 
     fn fill_disk(&self) {

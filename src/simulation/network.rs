@@ -70,6 +70,8 @@ struct Connections {
     inject: Option<mpsc::UnboundedSender<Told>>,
     /// Orders that were sent over this link.
     past: Vec<pb::StepOrder>,
+    /// Whether the connection breaks with the next order in it.
+    snare: bool,
 }
 
 /// Who takes connections now.
@@ -118,6 +120,11 @@ impl Link {
         std::mem::take(&mut connections.cut).cancel();
     }
 
+    /// Lets the connection break with the next order in it, or no longer.
+    pub(crate) fn set_snare(&self, set: bool) {
+        self.lock().snare = set;
+    }
+
     /// Delivers an order of the past once more. Whether there was one like this.
     pub(crate) fn haunt(&self, like_this: impl Fn(&pb::StepOrder) -> bool) -> bool {
         let connections = self.lock();
@@ -140,6 +147,11 @@ impl Link {
         connections.past.push(order.clone());
         if connections.past.len() > PAST_LIMIT {
             connections.past.remove(0);
+        }
+        if std::mem::take(&mut connections.snare) {
+            self.notes.reached("connection broken with an order in it");
+            connections.inject = None;
+            std::mem::take(&mut connections.cut).cancel();
         }
     }
 

@@ -12,19 +12,26 @@ use nightshift_core::event;
 use nightshift_core::ids::{Epoch, NodeName};
 use tokio::time::Instant;
 
-use super::fuse::Fuse;
+use super::fuse::{Fuse, Side};
 
 /// The events of a fleet. Clones are the same events.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Events {
     store: MemoryStore,
     times: Arc<Mutex<Vec<Instant>>>,
+    /// On which side of the next order that it stores a process dies.
+    snare: Arc<Mutex<Option<Side>>>,
 }
 
 impl Events {
     /// The store as one process uses it.
     pub(crate) fn open(&self, fuse: Fuse) -> OpenStore {
         OpenStore { events: self.clone(), fuse }
+    }
+
+    /// Lets a process die at the next order that it stores, or no longer.
+    pub(crate) fn set_snare(&self, side: Option<Side>) {
+        *self.snare.lock().unwrap_or_else(PoisonError::into_inner) = side;
     }
 
     /// Every event as it was stored, and when (by virtual time, which no clock step moves).
@@ -61,6 +68,11 @@ impl Store for OpenStore {
     }
 
     async fn append(&self, batches: &[Batch]) -> Result<Vec<Recorded>, Error> {
+        if batches.iter().flat_map(|batch| &batch.events).any(|event| event.kind == "step_ordered")
+            && let Some(side) = self.events.snare.lock().unwrap_or_else(PoisonError::into_inner).take()
+        {
+            self.fuse.arm(self.fuse.writes() + 1, side);
+        }
         self.fuse.before_write().await;
         let stored = self.events.store.append(batches).await?;
         let times = stored.iter().map(|_| Instant::now());
