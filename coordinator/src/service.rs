@@ -15,6 +15,7 @@ use nightshift_core::ids::NodeName;
 use nightshift_proto::pb::agent_service_server::AgentServiceServer;
 use nightshift_proto::pb::operator_service_server::OperatorServiceServer;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::service::Routes;
 use tonic::transport::Server;
 
@@ -190,7 +191,7 @@ impl Coordinator {
         }
         .routes();
         let http1 = connections.http1().expect("nobody else takes them");
-        let http1 = tokio::spawn(http::serve(http1, routes.clone(), limits, calls_end.clone()));
+        let http1 = AbortOnDropHandle::new(tokio::spawn(http::serve(http1, routes.clone(), limits, calls_end.clone())));
         let server = Server::builder()
             .http2_keepalive_interval(Some(PING_INTERVAL))
             .http2_keepalive_timeout(Some(PING_DEADLINE))

@@ -166,4 +166,18 @@ fn a_later_suite_bars_a_digest_and_a_report_that_is_not_taken_fails_the_job() {
     let answer: Value = serde_json::from_slice(&ran.stdout).expect("JSON");
     assert_eq!((&answer["by"], &answer["result"]), (&"pipeline".into(), &"passed".into()), "{answer:#}");
     assert_eq!(job.known(&pushed.digest)["reports"].as_array().expect("a list").len(), 2);
+
+    // The command line says the same with the same token; the token can do nothing else.
+    let cli = |arguments: &[&str]| {
+        let ran = job.command(env!("CARGO_BIN_EXE_nightshift")).args(arguments).output().expect("the program");
+        (ran.status.code(), said(&ran))
+    };
+    let app = fleet.app();
+    let report = ["release", "report", &app, "--digest", &pushed.digest, "--suite", "cli", "--result"];
+    assert_eq!(cli(&[&report[..], &["passed", "--url", "https://ci.example/runs/8"]].concat()).0, Some(0));
+    let (code, words) = cli(&[&report[..], &["passed", "--url", "ftp://ci.example"]].concat());
+    assert!(code == Some(2) && words.contains("https://"), "{code:?} {words}");
+    assert_eq!(job.known(&pushed.digest)["reports"].as_array().expect("a list").len(), 3);
+    let (code, words) = cli(&["release", "quarantine", &app, &pushed.digest, "--reason", "x"]);
+    assert!(code == Some(1) && words.contains("may not"), "{code:?} {words}");
 }

@@ -7,8 +7,8 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::Limits;
 use crate::trust::Connection;
@@ -17,7 +17,7 @@ use crate::trust::Connection;
 const HEADERS_LIMIT: usize = 64;
 const HEAD_LIMIT_BYTES: usize = 16 * 1024;
 
-/// Serves these connections until `shutdown`; then it returns when the last request is answered.
+/// Serves these connections until `shutdown`; then it returns when the last request is answered. Dropping it cuts all of them.
 pub async fn serve(
     mut connections: mpsc::Receiver<Connection>,
     routes: Router,
@@ -25,14 +25,21 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) {
     let free = Arc::new(Semaphore::new(limits.connections));
-    let tasks = TaskTracker::new();
+    let mut tasks = JoinSet::new();
     loop {
         // Those beyond the limit wait here, shaken and silent; the deadlines make room for them.
         let next = async {
             let permit = free.clone().acquire_owned().await.expect("it is never closed");
             Some((connections.recv().await?, permit))
         };
-        let next = tokio::select! { next = next => next, () = shutdown.cancelled() => None };
+        let next = tokio::select! {
+            Some(ended) = tasks.join_next() => {
+                said(ended);
+                continue;
+            }
+            next = next => next,
+            () = shutdown.cancelled() => None,
+        };
         let Some((connection, permit)) = next else { break };
         let (routes, limits, shutdown) = (routes.clone(), limits.clone(), shutdown.clone());
         tasks.spawn(async move {
@@ -40,8 +47,16 @@ pub async fn serve(
             drop(permit);
         });
     }
-    tasks.close();
-    tasks.wait().await;
+    while let Some(ended) = tasks.join_next().await {
+        said(ended);
+    }
+}
+
+/// A connection that ended by a panic is a defect, and that of nobody else.
+fn said(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(error = &error as &dyn std::error::Error, "a connection ended by a defect");
+    }
 }
 
 async fn one(connection: Connection, routes: Router, limits: &Limits, shutdown: &CancellationToken) {

@@ -139,6 +139,23 @@ async fn many_silent_connections_hold_nobody_up_for_long() {
 }
 
 #[tokio::test]
+async fn nobody_holds_up_the_end_of_the_coordinator() {
+    // More patient with clients than anyone is with a service that ends.
+    let patient = Limits { head_deadline: 3 * PATIENCE, body_deadline: 3 * PATIENCE, ..Limits::default() };
+    let mut scene = Scene::with(patient).await;
+    let token = scene.token("ci", "pipeline", &["web"]).await;
+    let mut idle = connect(&scene, b"http/1.1").await;
+    let mut begun = connect(&scene, b"http/1.1").await;
+    begun.write_all(head(&token, 100).as_bytes()).await.unwrap();
+    // Answered on a third connection: both others were accepted before.
+    let body = json!({"digest": digest('a'), "result": "passed"});
+    assert_eq!(scene.post("web", &token, &body).await.status, 200);
+    tokio::time::timeout(PATIENCE, scene.stop()).await.expect("it ends");
+    assert_eq!(rest(&mut idle).await, "");
+    assert!(!rest(&mut begun).await.contains(" 200 "));
+}
+
+#[tokio::test]
 async fn who_speaks_http_2_alone_is_served_the_same() {
     let mut scene = Scene::with(short()).await;
     let token = scene.token("ci", "pipeline", &["web"]).await;

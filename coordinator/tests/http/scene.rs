@@ -30,8 +30,8 @@ pub(crate) struct Scene {
     api: OperatorServiceClient<Channel>,
     admin: String,
     directory: tempfile::TempDir,
-    _end: DropGuard,
-    _run: AbortOnDropHandle<()>,
+    end: DropGuard,
+    run: AbortOnDropHandle<()>,
 }
 
 /// What came back.
@@ -89,7 +89,7 @@ impl Scene {
         let ca = reqwest::Certificate::from_pem(ca_pem.as_bytes()).unwrap();
         let http = reqwest::Client::builder().no_proxy().tls_certs_only([ca]).build().unwrap();
         let end = end.drop_guard();
-        let mut scene = Self { address, ca_pem, http, api, admin, directory, _end: end, _run: run };
+        let mut scene = Self { address, ca_pem, http, api, admin, directory, end, run };
         scene.apply("web", &format!("{NO_REGISTRY}/web:stable")).await;
         scene.apply("db", &format!("{NO_REGISTRY}/db:stable")).await;
         scene
@@ -164,6 +164,12 @@ impl Scene {
     pub(crate) async fn post(&self, app: &str, token: &str, body: &Value) -> Reply {
         let url = self.url(&format!("/v1/apps/{app}/reports"));
         self.send(self.http.post(url).bearer_auth(token).json(body)).await
+    }
+
+    /// Ends the coordinator, and waits until it has ended.
+    pub(crate) async fn stop(self) {
+        drop((self.end, self.api, self.http));
+        self.run.await.unwrap();
     }
 
     /// Everything that the coordinator keeps on its disk, as text.
