@@ -65,11 +65,12 @@ pub(crate) async fn standing(world: &World) -> Standing {
     }
 }
 
-/// Whether a rollout waits for an image that no registry will ever give again: that is all that it can say, until its
-/// deadline or a person ends it.
+/// Whether a rollout waits for an image that no registry will ever give again, be it the new one or one to go back to that a
+/// node never had: that is all that it can say, until its deadline or a person ends it.
 fn is_in_vain(wait: &WaitingOn, rollout: &Rollout, registry: &SimulatedRegistry) -> bool {
-    let image = matches!(wait, WaitingOn::Image { failure: Some(_), .. });
-    image && !registry.has(&rollout.spec.image.repository, &rollout.to)
+    let WaitingOn::Image { node: waiting, failure: Some(_) } = wait else { return false };
+    let mut pending = rollout.current_steps().filter(|step| step.is_pending() && step.node == *waiting);
+    pending.any(|step| !registry.has(&rollout.spec.image.repository, &step.to))
 }
 
 pub(super) async fn judge(world: &World) -> Vec<String> {
