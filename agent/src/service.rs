@@ -121,7 +121,7 @@ async fn work(options: Options, parts: Parts, shutdown: CancellationToken) -> Re
     // The session outlives the worker, so that its last words arrive.
     let end = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    let inventory = Inventory::new(engine, about.api_version, questions, surroundings);
+    let inventory = Inventory::new(engine, about.api_version, about.product, questions, surroundings);
     tasks.spawn(inventory.run(end.clone()).instrument(Span::current()));
     tasks.spawn(session.run(end.clone()).instrument(Span::current()));
     let (server, keep_end) = (options.coordinator, end.clone());

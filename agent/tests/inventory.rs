@@ -14,6 +14,7 @@ use nightshift_core::container::{Health, RunState};
 use nightshift_core::ids::ContainerId;
 use nightshift_core::image::{Digest, ImageRef};
 use nightshift_core::instance::{InstanceView, WatchedApp};
+use nightshift_core::recreate::{Product, Refusal};
 use nightshift_core::spec::{APP_LABEL, InstanceSelector};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
@@ -39,6 +40,10 @@ impl Drop for Node {
 
 impl Node {
     async fn new() -> Self {
+        Self::of(Product::Docker).await
+    }
+
+    async fn of(product: Product) -> Self {
         let registry = SimulatedRegistry::new();
         let engine = SimulatedEngine::new("node-1", registry.clone(), time());
         let name: ImageRef = "127.0.0.1:5000/web:stable".parse().unwrap();
@@ -46,7 +51,8 @@ impl Node {
         engine.hold(&name, &digest).await.unwrap();
         let (link, questions) = link();
         let shutdown = CancellationToken::new();
-        let inventory = Inventory::new(Arc::new(engine.clone()), OLDEST_KNOWN, questions, Surroundings::default());
+        let port = Arc::new(engine.clone());
+        let inventory = Inventory::new(port, OLDEST_KNOWN, product, questions, Surroundings::default());
         tokio::spawn(inventory.run(shutdown.clone()));
         Self { engine, name, digest, link, shutdown }
     }
@@ -195,4 +201,15 @@ async fn a_container_that_vanishes_while_we_look_is_left_out() {
     node.engine.fail_next(Call::Inspect, gone);
     let ticket = node.ask(&[("web", by_label())]);
     assert_eq!(node.found(ticket).await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_podman_an_instance_is_seen_and_none_is_replaced() {
+    let mut node = Node::of(Product::Podman).await;
+    node.create("web", json!({})).await;
+    let ticket = node.ask(&[("web", by_label())]);
+    let found = node.found(ticket).await;
+    assert_eq!(names(&found), ["web"]);
+    assert_eq!(found[0].refusal, Some(Refusal::Podman.to_string()));
+    assert_eq!(found[0].digests, [node.digest.clone()], "what it runs is known all the same");
 }

@@ -7,7 +7,7 @@ use std::io::{Write, stderr, stdin, stdout};
 use std::process::ExitCode;
 
 use nightshift_core::labels::Labels;
-use nightshift_core::recreate::{Input, plan};
+use nightshift_core::recreate::{Input, Product, plan};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -32,6 +32,7 @@ fn answer() -> Result<Value, Box<dyn std::error::Error>> {
         image_name: &question.image_name,
         new_image_id: question.new_image["Id"].as_str().unwrap_or(""),
         api_version: question.api_version.parse()?,
+        product: Product::Docker,
         temporary_name: &question.temporary_name,
         labels: &question.labels,
     })?;

@@ -32,6 +32,26 @@ pub enum RunState {
     Dead,
 }
 
+impl RunState {
+    /// The state that an engine has this word for; `None` for a word of no known engine.
+    ///
+    /// Podman's inspect and list have some of their own, for moments between Docker's: one that is set up has never run, one
+    /// that is about to stop still does, and one that has stopped waits for its clean-up.
+    #[must_use]
+    pub fn of_status(word: &str) -> Option<Self> {
+        match word {
+            "created" | "configured" | "initialized" => Some(Self::Created),
+            "running" | "stopping" => Some(Self::Running),
+            "paused" => Some(Self::Paused),
+            "restarting" => Some(Self::Restarting),
+            "removing" => Some(Self::Removing),
+            "exited" | "stopped" => Some(Self::Exited),
+            "dead" => Some(Self::Dead),
+            _ => None,
+        }
+    }
+}
+
 /// What the engine's own health check says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -96,7 +116,7 @@ impl ContainerView {
             name: required("/Name")?.trim_start_matches('/').to_owned(),
             image: text("/Config/Image").unwrap_or_default().to_owned(),
             image_id: required("/Image")?.to_owned(),
-            state: run_state(required("/State/Status")?)?,
+            state: RunState::of_status(required("/State/Status")?).ok_or(Malformed("/State/Status"))?,
             health: health(text("/State/Health/Status"))?,
             restart_count: number("/RestartCount").and_then(|count| u64::try_from(count).ok()).unwrap_or(0),
             exit_code: number("/State/ExitCode").unwrap_or(0),
@@ -119,19 +139,6 @@ pub fn labels(inspect: &Value) -> Labels {
             map.iter().filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
         }
         Some(_) | None => Labels::new(),
-    }
-}
-
-fn run_state(text: &str) -> Result<RunState, Malformed> {
-    match text {
-        "created" => Ok(RunState::Created),
-        "running" => Ok(RunState::Running),
-        "paused" => Ok(RunState::Paused),
-        "restarting" => Ok(RunState::Restarting),
-        "removing" => Ok(RunState::Removing),
-        "exited" => Ok(RunState::Exited),
-        "dead" => Ok(RunState::Dead),
-        _ => Err(Malformed("/State/Status")),
     }
 }
 
@@ -185,6 +192,28 @@ mod tests {
             broken.as_object_mut().expect("an object").remove(pointer);
             let error = ContainerView::from_inspect(&broken).expect_err(pointer);
             assert!(error.to_string().contains(pointer), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_words_of_docker_and_podman_are_states() {
+        for (word, expect) in [
+            ("created", RunState::Created),
+            ("running", RunState::Running),
+            ("paused", RunState::Paused),
+            ("restarting", RunState::Restarting),
+            ("removing", RunState::Removing),
+            ("exited", RunState::Exited),
+            ("dead", RunState::Dead),
+            ("configured", RunState::Created),
+            ("initialized", RunState::Created),
+            ("stopping", RunState::Running),
+            ("stopped", RunState::Exited),
+        ] {
+            assert_eq!(RunState::of_status(word), Some(expect), "{word}");
+        }
+        for word in ["", "Running", "unknown"] {
+            assert_eq!(RunState::of_status(word), None, "{word}");
         }
     }
 

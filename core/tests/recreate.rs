@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use nightshift_core::labels::Labels;
-use nightshift_core::recreate::{ApiVersion, Input, Plan, RunState, plan};
+use nightshift_core::recreate::{ApiVersion, Input, Plan, Product, RunState, plan};
 use serde_json::{Map, Value, json};
 
 /// Fewest kinds that must be there: an empty directory proves nothing.
@@ -52,6 +52,7 @@ fn plan_for(container: &Value, old_image: &Value, new_image: &Value) -> Plan {
         image_name: "app:2",
         new_image_id: new_image["Id"].as_str().expect("an id"),
         api_version: ApiVersion { major: 1, minor: 41 },
+        product: Product::Docker,
         temporary_name: "subject-next",
         labels: &labels,
     };

@@ -221,7 +221,7 @@ impl Node {
             epochs,
             inventory: link,
         };
-        let inventory = Inventory::new(engine, about.api_version, questions, surroundings);
+        let inventory = Inventory::new(engine, about.api_version, about.product, questions, surroundings);
         let mut process = lock(&self.process);
         if !process.fuse.is(&fuse) {
             return;

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use nightshift_core::container::{Health, RunState};
 use nightshift_core::ids::ContainerId;
 use nightshift_core::labels::Labels;
-use nightshift_core::recreate::ApiVersion;
+use nightshift_core::recreate::{ApiVersion, Product};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -28,6 +28,13 @@ pub(super) struct Version {
     oldest_api_version: Option<String>,
     os: String,
     arch: String,
+    components: Option<Vec<Component>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Component {
+    name: String,
 }
 
 impl Version {
@@ -83,10 +90,12 @@ pub(super) fn engine_info(version: Version, api_version: ApiVersion, info: Value
         insecure_registries.extend(config.insecure_networks.unwrap_or_default());
         insecure_registries.sort();
     }
+    let components = version.components.unwrap_or_default();
     Ok(EngineInfo {
         name: info.name,
         version: version.version,
         api_version,
+        product: Product::of_components(components.iter().map(|component| component.name.as_str())),
         os: version.os,
         arch: version.arch,
         time: time.to_utc(),
@@ -103,7 +112,7 @@ struct Container {
     #[serde(rename = "ImageID")]
     image_id: String,
     labels: Option<Labels>,
-    state: RunState,
+    state: String,
 }
 
 /// Reads the answer to `GET /containers/json`.
@@ -117,13 +126,18 @@ pub(super) fn containers(json: Value) -> Result<Vec<ContainerSummary>> {
         let names = container.names.unwrap_or_default();
         let own = names.iter().filter_map(|name| name.strip_prefix('/')).find(|name| !name.contains('/'));
         let Some(name) = own.map(str::to_owned) else { continue };
+        let unknown = || Error::Malformed {
+            call: CALL,
+            reason: format!("container `{name}` has the unknown state `{}`", container.state),
+        };
+        let state = RunState::of_status(&container.state).ok_or_else(unknown)?;
         summaries.push(ContainerSummary {
             id: ContainerId(container.id),
             name,
             image: container.image,
             image_id: container.image_id,
             labels: container.labels.unwrap_or_default(),
-            state: container.state,
+            state,
         });
     }
     Ok(summaries)
@@ -230,6 +244,31 @@ mod tests {
             state: RunState::Running,
         };
         assert_eq!(containers(list), Ok(vec![expect]));
+    }
+
+    #[test]
+    fn podmans_states_are_understood_and_unknown_ones_named() {
+        let list = |state: &str| json!([{"Id": "a", "Names": ["/web"], "Image": "x", "ImageID": "y", "State": state}]);
+        let state =
+            |word: &str| containers(list(word)).map(|found| found.iter().map(|one| one.state).collect::<Vec<_>>());
+        assert_eq!(state("stopped"), Ok(vec![RunState::Exited]));
+        assert_eq!(state("initialized"), Ok(vec![RunState::Created]));
+        let error = state("hibernating").expect_err("never guessed").to_string();
+        assert!(error.contains("`web`") && error.contains("`hibernating`"), "{error}");
+    }
+
+    #[test]
+    fn podman_is_known_by_the_answer_to_version() {
+        let product = |components: Value| {
+            let version = json!({"Version": "4.3.1", "ApiVersion": "1.41", "MinAPIVersion": "1.24", "Os": "linux",
+                "Arch": "amd64", "Components": components});
+            let version: Version = read("GET /version", version).expect("complete");
+            let info = json!({"Name": "node", "SystemTime": "2026-11-26T12:00:00Z"});
+            engine_info(version, ApiVersion { major: 1, minor: 41 }, info).expect("complete").product
+        };
+        assert_eq!(product(json!([{"Name": "Podman Engine"}, {"Name": "Conmon"}])), Product::Podman);
+        assert_eq!(product(json!([{"Name": "Engine"}, {"Name": "containerd"}])), Product::Docker);
+        assert_eq!(product(json!(null)), Product::Docker);
     }
 
     #[test]

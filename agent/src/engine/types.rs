@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use nightshift_core::container::{Health, RunState};
 use nightshift_core::ids::ContainerId;
 use nightshift_core::labels::Labels;
-use nightshift_core::recreate::ApiVersion;
+use nightshift_core::recreate::{ApiVersion, Product};
 
 /// Who an engine is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct EngineInfo {
     pub version: String,
     /// The version of the API that was agreed on and is sent with each request.
     pub api_version: ApiVersion,
+    /// Which engine it is, as far as that decides what can be done with its containers.
+    pub product: Product,
     /// `linux`, as image platforms write it.
     pub os: String,
     /// `amd64`, `arm64`, as image platforms write it.

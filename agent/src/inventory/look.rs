@@ -9,7 +9,7 @@ use nightshift_core::image::{Digest, Repository, repository_of};
 use nightshift_core::instance::{InstanceView, WatchedApp};
 use nightshift_core::labels::Labels;
 use nightshift_core::precedence::goes_after;
-use nightshift_core::recreate::{self, ApiVersion, start_first_obstacles};
+use nightshift_core::recreate::{self, ApiVersion, Product, start_first_obstacles};
 use nightshift_core::replace::is_in_replacement;
 use nightshift_core::spec::InstanceSelector;
 use serde_json::Value;
@@ -21,12 +21,13 @@ use crate::engine::{ContainerSummary, Engine, Error, Result};
 pub(super) struct Look {
     pub(super) engine: Arc<dyn Engine>,
     api_version: ApiVersion,
+    product: Product,
     images: BTreeMap<String, Option<Arc<Value>>>,
 }
 
 impl Look {
-    pub(super) const fn new(engine: Arc<dyn Engine>, api_version: ApiVersion) -> Self {
-        Self { engine, api_version, images: BTreeMap::new() }
+    pub(super) const fn new(engine: Arc<dyn Engine>, api_version: ApiVersion, product: Product) -> Self {
+        Self { engine, api_version, product, images: BTreeMap::new() }
     }
 
     /// Forgets images: an image never changes, but the names under which an engine knows it do.
@@ -75,7 +76,7 @@ impl Look {
             return Ok(());
         }
         let image = self.image(&view.image_id).await?;
-        let refusal = refusal(&owners, &inspect, image.as_deref(), &view, self.api_version);
+        let refusal = self.refusal(&owners, &inspect, image.as_deref(), &view);
         let obstacles = start_first_obstacles(&inspect);
         let others = all.iter().filter(|other| other.id != summary.id);
         let after: Vec<String> = others
@@ -101,6 +102,37 @@ impl Look {
         Ok(())
     }
 
+    /// Why the container could not be replaced, if so: the plan of its re-creation on its own image is refused.
+    fn refusal(
+        &self,
+        owners: &[&WatchedApp],
+        inspect: &Value,
+        image: Option<&Value>,
+        view: &ContainerView,
+    ) -> Option<String> {
+        if let [first, second, ..] = owners {
+            return Some(format!("it is an instance of two apps, `{}` and `{}`", first.name, second.name));
+        }
+        if let Err(refusal) = self.product.check() {
+            return Some(refusal.to_string());
+        }
+        let Some(image) = image else {
+            return Some(format!("the engine no longer has its image `{}`", view.image_id));
+        };
+        let input = recreate::Input {
+            container: inspect,
+            old_image: image,
+            new_image: image,
+            image_name: &view.image,
+            new_image_id: &view.image_id,
+            api_version: self.api_version,
+            product: self.product,
+            temporary_name: &view.name,
+            labels: &Labels::new(),
+        };
+        recreate::plan(&input).err().map(|refusal| refusal.to_string())
+    }
+
     /// An image's inspect; `None` when the engine no longer has it.
     async fn image(&mut self, id: &str) -> Result<Option<Arc<Value>>> {
         if let Some(known) = self.images.get(id) {
@@ -122,33 +154,6 @@ fn may_match(app: &WatchedApp, summary: &ContainerSummary) -> bool {
     let nameless = repository_of(&summary.image).is_err() || summary.image == summary.image_id;
     (app.instances == InstanceSelector::Image && nameless)
         || app.instances.matches(&summary.name, &summary.labels, &summary.image, &app.repository)
-}
-
-/// Why the container could not be replaced, if so: the plan of its re-creation on its own image is refused.
-fn refusal(
-    owners: &[&WatchedApp],
-    inspect: &Value,
-    image: Option<&Value>,
-    view: &ContainerView,
-    api_version: ApiVersion,
-) -> Option<String> {
-    if let [first, second, ..] = owners {
-        return Some(format!("it is an instance of two apps, `{}` and `{}`", first.name, second.name));
-    }
-    let Some(image) = image else {
-        return Some(format!("the engine no longer has its image `{}`", view.image_id));
-    };
-    let input = recreate::Input {
-        container: inspect,
-        old_image: image,
-        new_image: image,
-        image_name: &view.image,
-        new_image_id: &view.image_id,
-        api_version,
-        temporary_name: &view.name,
-        labels: &Labels::new(),
-    };
-    recreate::plan(&input).err().map(|refusal| refusal.to_string())
 }
 
 /// The digests of an image in this repository, sorted.

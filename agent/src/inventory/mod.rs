@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use nightshift_core::instance::{InstanceView, WatchedApp};
-use nightshift_core::recreate::ApiVersion;
+use nightshift_core::recreate::{ApiVersion, Product};
 use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
@@ -104,8 +104,8 @@ pub fn link() -> (Link, Questions) {
 /// # Errors
 /// The engine does not answer.
 pub async fn survey(engine: Arc<dyn Engine>, app: WatchedApp) -> Result<Vec<InstanceView>, crate::engine::Error> {
-    let api_version = engine.info().await?.api_version;
-    Look::new(engine, api_version).at(&[app]).await
+    let about = engine.info().await?;
+    Look::new(engine, about.api_version, about.product).at(&[app]).await
 }
 
 /// Looks after the inventory of one engine.
@@ -117,15 +117,16 @@ pub struct Inventory {
 }
 
 impl Inventory {
-    /// Answers these questions about this engine, whose API is spoken in this version.
+    /// Answers these questions about this engine of this product, whose API is spoken in this version.
     #[must_use]
     pub const fn new(
         engine: Arc<dyn Engine>,
         api_version: ApiVersion,
+        product: Product,
         questions: Questions,
         surroundings: Surroundings,
     ) -> Self {
-        Self { look: Look::new(engine, api_version), questions, surroundings }
+        Self { look: Look::new(engine, api_version, product), questions, surroundings }
     }
 
     /// Keeps it up to date until `shutdown`.

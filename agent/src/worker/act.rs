@@ -58,7 +58,12 @@ impl Trouble {
 pub(super) async fn perform(shared: &Arc<Shared>, record: &mut Record, action: &Action) -> Result<(), Trouble> {
     let engine = &*shared.engine;
     match action {
-        Action::TryCalls => calls::try_out(engine, &record.order).await?,
+        Action::TryCalls => {
+            if !record.found_engine(engine.info().await?.product) {
+                return Ok(());
+            }
+            calls::try_out(engine, &record.order).await?;
+        }
         Action::Pull { .. } => {
             let order = &record.order;
             pull(shared, &order.app, &order.image.repository, &order.digest).await?;
@@ -143,6 +148,7 @@ async fn plan(engine: &dyn Engine, record: &mut Record) -> Result<(), Trouble> {
     }
     let dependents: Vec<Dependent<'_>> =
         unit.iter().zip(&images).map(|(container, image)| Dependent { container, image }).collect();
+    let about = engine.info().await?;
     let result = blueprint(
         record,
         &Inspects {
@@ -150,7 +156,8 @@ async fn plan(engine: &dyn Engine, record: &mut Record) -> Result<(), Trouble> {
             old_image: &old_image,
             new_image: &new_image,
             dependents: &dependents,
-            api_version: engine.info().await?.api_version,
+            api_version: about.api_version,
+            product: about.product,
         },
     );
     record.planned(result);

@@ -4,7 +4,7 @@ use nightshift_agent::engine::EventKind;
 use nightshift_core::container::{Health, RunState};
 use nightshift_core::ids::ContainerId;
 use nightshift_core::labels::Labels;
-use nightshift_core::recreate::{self, Input, Plan};
+use nightshift_core::recreate::{self, Input, Plan, Product};
 use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, GRACE, Image, Kind, created, events_until, pulled, view};
@@ -33,6 +33,8 @@ async fn plan(fixture: &dyn Fixture, old: &ContainerId, image: &Image, temporary
         image_name: &image.name.at(&image.digest),
         new_image_id: new_image["Id"].as_str().expect("an id"),
         api_version: engine.info().await.expect("the engine is up").api_version,
+        // The re-creation itself is tried, not who may ask for it.
+        product: Product::Docker,
         temporary_name,
         labels: &Labels::new(),
     };

@@ -15,7 +15,8 @@ use crate::fixture::{Fixture, Image, Kind, PASSWORD, login};
 
 /// A fresh engine with a registry of its own.
 pub(crate) struct SimulatedFixture {
-    engine: SimulatedEngine,
+    /// Also for what only a simulated one can do.
+    pub(crate) engine: SimulatedEngine,
     registry: SimulatedRegistry,
     counter: AtomicU16,
 }

@@ -12,6 +12,7 @@ mod docker;
 mod fixture;
 mod interrupted;
 mod node;
+mod podman;
 mod probes;
 #[path = "../conformance/simulated.rs"]
 mod simulated;

@@ -20,6 +20,7 @@ mod env;
 mod healthcheck;
 mod host;
 mod labels;
+mod product;
 mod raw;
 mod refuse;
 mod start_first;
@@ -32,6 +33,7 @@ use serde_json::{Map, Value};
 pub use api_version::{ApiVersion, InvalidApiVersion};
 pub(crate) use host::repoint;
 pub use labels::BOOKKEEPING_LABELS;
+pub use product::Product;
 pub use refuse::{Refusal, Subject};
 pub use start_first::start_first_obstacles;
 
@@ -53,6 +55,8 @@ pub struct Input<'a> {
     pub new_image_id: &'a str,
     /// Version of the engine's API in which the inspects were read and in which the plan will be carried out.
     pub api_version: ApiVersion,
+    /// The engine that the inspects are of.
+    pub product: Product,
     /// Name under which the new container lives until the old one has given up its own.
     pub temporary_name: &'a str,
     /// Labels to add: Nightshift's bookkeeping of this replacement. They replace those of an earlier one.
@@ -103,6 +107,7 @@ pub enum RunState {
 /// # Errors
 /// The container has something that could not be kept exactly, or the inspects lack what is needed to know.
 pub fn plan(input: &Input<'_>) -> Result<Plan, Refusal> {
+    input.product.check()?;
     let container = Inspect { of: Subject::Container, value: input.container };
     let old_image = Inspect { of: Subject::OldImage, value: input.old_image };
     let new_image = Inspect { of: Subject::NewImage, value: input.new_image };

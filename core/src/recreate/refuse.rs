@@ -34,6 +34,11 @@ impl fmt::Display for Subject {
 /// Why a container is not re-created. Nothing was touched.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
+    /// The engine is Podman: its Docker-compatible inspect leaves out and makes up parts of the configuration.
+    #[error(
+        "its engine is Podman, which does not tell a container's whole configuration: it could not be re-created exactly"
+    )]
+    Podman,
     /// A field without which the container cannot be understood is not there.
     #[error("`{field}` is missing in the engine's inspect of {of}")]
     Missing {
@@ -114,6 +119,8 @@ impl Refusal {
     #[must_use]
     pub fn field(&self) -> &str {
         match self {
+            // Of `GET /version`: it is about all inspects of that engine.
+            Self::Podman => "Components",
             Self::Missing { field, .. } | Self::Malformed { field, .. } => field,
             Self::OtherImage { of: Subject::Container, .. } => "Image",
             Self::OtherImage { of: Subject::OldImage | Subject::NewImage, .. } => "Id",
@@ -131,6 +138,7 @@ impl Refusal {
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
+            Self::Podman => "replace it with Podman's own tools (`podman auto-update`), or run the container on Docker",
             Self::Missing { .. } | Self::Malformed { .. } => {
                 "check that the engine is a supported one: `nightshift doctor`"
             }

@@ -30,6 +30,7 @@ fn plan_at(api_version: &str, container: &Value, old_image: &Value, new_image: &
         image_name: "app:stable@sha256:new",
         new_image_id: "sha256:new",
         api_version: api_version.parse().expect("a version"),
+        product: Product::Docker,
         temporary_name: "web-next",
         labels: &Labels::from([("nightshift.role".into(), "new".into())]),
     })

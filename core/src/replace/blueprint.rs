@@ -8,7 +8,7 @@ use super::part::{Blueprint, Old, Part};
 use super::record::{Record, failure};
 use super::unit::{Place, dependence};
 use crate::container::ContainerView;
-use crate::recreate::{self, ApiVersion, start_first_obstacles};
+use crate::recreate::{self, ApiVersion, Product, Refusal, start_first_obstacles};
 use crate::spec::{HealthCheck, UpdateOrder};
 use crate::step::{Failure, FailureKind};
 
@@ -34,6 +34,8 @@ pub struct Inspects<'a> {
     pub dependents: &'a [Dependent<'a>],
     /// The version of the engine's API that is spoken.
     pub api_version: ApiVersion,
+    /// The engine that the inspects are of.
+    pub product: Product,
 }
 
 /// The configuration of every new container of a step.
@@ -65,7 +67,7 @@ pub fn blueprint(record: &Record, inspects: &Inspects<'_>) -> Result<UnitPlan, F
     let mut unit = vec![Place { id: order.container_id.clone(), name: order.container.clone() }];
     let mut dependents = Vec::new();
     for found in inspects.dependents {
-        let part = dependent(record, found, &unit, inspects.api_version)?;
+        let part = dependent(record, found, &unit, inspects)?;
         unit.push(Place { id: part.id.clone(), name: part.name.clone() });
         dependents.push(part);
     }
@@ -81,6 +83,7 @@ fn instance(record: &Record, inspects: &Inspects<'_>) -> Result<Blueprint, Failu
         image_name: &order.image.at(&order.digest),
         new_image_id: record.image_id.as_deref().unwrap_or_default(),
         api_version: inspects.api_version,
+        product: inspects.product,
         temporary_name: &names::temporary(&order.container, &order.key),
         labels: &names::labels(order),
     };
@@ -88,7 +91,7 @@ fn instance(record: &Record, inspects: &Inspects<'_>) -> Result<Blueprint, Failu
 }
 
 /// A container that depends on one of the unit: the same again, on its own image.
-fn dependent(record: &Record, found: &Dependent<'_>, unit: &[Place], api_version: ApiVersion) -> Result<Part, Failure> {
+fn dependent(record: &Record, found: &Dependent<'_>, unit: &[Place], inspects: &Inspects<'_>) -> Result<Part, Failure> {
     let (order, inspect) = (&record.order, found.container);
     let malformed = |error: crate::container::Malformed| refuse(error.to_string());
     let view = ContainerView::from_inspect(inspect).map_err(malformed)?;
@@ -106,7 +109,8 @@ fn dependent(record: &Record, found: &Dependent<'_>, unit: &[Place], api_version
         new_image: found.image,
         image_name: &view.image,
         new_image_id: &view.image_id,
-        api_version,
+        api_version: inspects.api_version,
+        product: inspects.product,
         temporary_name: &names::temporary(&name, &order.key),
         labels: &names::dependent_labels(order),
     };
@@ -114,10 +118,24 @@ fn dependent(record: &Record, found: &Dependent<'_>, unit: &[Place], api_version
     Ok(Part { old: Some(old), blueprint: Some(blueprint), ..Part::new(name.clone(), view.id.clone()) })
 }
 
+fn not_recreated(name: &str, refusal: &Refusal) -> Failure {
+    refuse(format!("container `{name}` cannot be re-created: {refusal}; hint: {}", refusal.hint()))
+}
+
+impl Record {
+    /// Folds in which engine it is, and says whether the step may go on: to be asked before the engine is changed at all, by
+    /// a pull or a tag neither.
+    pub fn found_engine(&mut self, product: Product) -> bool {
+        let refusal = product.check().err();
+        if let Some(refusal) = &refusal {
+            self.failure = Some(not_recreated(&self.order.container, refusal));
+        }
+        refusal.is_none()
+    }
+}
+
 fn planned(name: &str, input: &recreate::Input<'_>) -> Result<Blueprint, Failure> {
-    let plan = recreate::plan(input).map_err(|refusal| {
-        refuse(format!("container `{name}` cannot be re-created: {refusal}; hint: {}", refusal.hint()))
-    })?;
+    let plan = recreate::plan(input).map_err(|refusal| not_recreated(name, &refusal))?;
     let connects = plan.connects.into_iter().map(|connect| (connect.network, connect.body)).collect();
     Ok(Blueprint { create_body: plan.create_body, connects, settings: Some(fingerprint(input.container)) })
 }
@@ -171,8 +189,9 @@ mod tests {
         let of_image = |container| Dependent { container, image: &old_image };
         let dependents: Vec<Dependent<'_>> = dependents.iter().map(of_image).collect();
         let api_version = ApiVersion { major: 1, minor: 41 };
+        let product = Product::Docker;
         let old_image = &old_image;
-        blueprint(record, &Inspects { container, old_image, new_image, dependents: &dependents, api_version })
+        blueprint(record, &Inspects { container, old_image, new_image, dependents: &dependents, api_version, product })
     }
 
     fn container() -> Value {
@@ -225,6 +244,21 @@ mod tests {
         assert_eq!(body["Labels"]["nightshift.step"], "3");
         assert_eq!(body["Labels"]["nightshift.digest"], Value::Null);
         assert_eq!(body["HostConfig"]["NetworkMode"], "container:web");
+    }
+
+    #[test]
+    fn on_podman_a_step_goes_on_with_nothing() {
+        let mut record = record();
+        assert!(record.found_engine(Product::Docker));
+        assert_eq!(record.failure, None);
+        assert!(!record.found_engine(Product::Podman));
+        let failure = record.failure.expect("told");
+        assert_eq!(failure.kind, FailureKind::Precondition);
+        assert!(
+            failure.reason.contains("its engine is Podman") && failure.reason.contains("hint:"),
+            "{}",
+            failure.reason
+        );
     }
 
     #[test]

@@ -23,6 +23,7 @@ use futures::StreamExt;
 use nightshift_core::ids::ContainerId;
 use nightshift_core::image::{Digest, ImageRef, Repository};
 use nightshift_core::instance::PullProgress;
+use nightshift_core::recreate::Product;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::watch;
@@ -146,6 +147,11 @@ impl SimulatedEngine {
     /// Lets something happen to a running container now, whatever its image says.
     pub fn let_happen(&self, container: &ContainerId, what: Happening) {
         self.with(|world| world.strike_now(&container.0, what));
+    }
+
+    /// From now on the engine says that it is this one. Nothing else of it changes.
+    pub fn set_product(&self, product: Product) {
+        self.with(|world| world.product = product);
     }
 
     /// Looks at the world, after what is due has happened, and tells those who wait if there are new events.
@@ -276,6 +282,7 @@ impl Engine for SimulatedEngine {
                 name: world.name.clone(),
                 version: "20.10.24-simulated".to_owned(),
                 api_version: OLDEST_KNOWN,
+                product: world.product,
                 os: "linux".to_owned(),
                 arch: "amd64".to_owned(),
                 time: world.time(),

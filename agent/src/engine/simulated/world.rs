@@ -9,6 +9,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use nightshift_core::container::{Health, RunState};
 use nightshift_core::ids::ContainerId;
+use nightshift_core::recreate::Product;
 use tokio::time::Instant;
 
 use super::container::Container;
@@ -57,6 +58,8 @@ pub(super) struct World {
     pub(super) networks: BTreeSet<String>,
     pub(super) faults: Faults,
     pub(super) disk_full: bool,
+    /// Which engine it says that it is.
+    pub(super) product: Product,
     /// What commands say here, whatever the images say.
     pub(super) commands: BTreeMap<Vec<String>, Option<ExecOutcome>>,
     /// How long after each start the containers that are created from now on fall ill, whatever their images say.
@@ -89,6 +92,7 @@ impl World {
             networks: ["bridge", "host", "none"].map(str::to_owned).into(),
             faults: Faults::default(),
             disk_full: false,
+            product: Product::Docker,
             commands: BTreeMap::new(),
             allergy: None,
             daemon_is_up: true,
