@@ -146,11 +146,14 @@ async fn nobody_holds_up_the_end_of_the_coordinator() {
     let token = scene.token("ci", "pipeline", &["web"]).await;
     let mut idle = connect(&scene, b"http/1.1").await;
     let mut begun = connect(&scene, b"http/1.1").await;
-    begun.write_all(head(&token, 100).as_bytes()).await.unwrap();
-    // Answered on a third connection: both others were accepted before.
-    let body = json!({"digest": digest('a'), "result": "passed"});
-    assert_eq!(scene.post("web", &token, &body).await.status, 200);
+    let head = head(&token, 100).replace("\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n");
+    begun.write_all(head.as_bytes()).await.unwrap();
+    let mut go_on = [0; 25];
+    begun.read_exact(&mut go_on).await.unwrap();
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n", "the body is waited for");
+    let began = Instant::now();
     tokio::time::timeout(PATIENCE, scene.stop()).await.expect("it ends");
+    assert!(began.elapsed() > SHORT, "what is begun gets a moment: {:?}", began.elapsed());
     assert_eq!(rest(&mut idle).await, "");
     assert!(!rest(&mut begun).await.contains(" 200 "));
 }
