@@ -243,14 +243,12 @@ impl<'a> Director<'a> {
             return self.node().engine.restart_daemon(downtime);
         }
         let (nodes, notes) = (self.world.nodes.clone(), self.world.notes.clone());
-        let after = self.chance.between(Duration::ZERO, Duration::from_secs(15));
         tokio::spawn(async move {
             for _ in 0..WORST_MOMENT_LOOKS {
                 sleep(WORST_MOMENT_LOOK).await;
-                let swapped = |step: &StepReport| step.phase >= StepPhase::OldStopped && !step.phase.is_end();
+                let swapped = |step: &StepReport| (StepPhase::OldStopped..StepPhase::Monitored).contains(&step.phase);
                 let busy = |node: &&Arc<Node>| node.steps().is_some_and(|steps| steps.iter().any(swapped));
                 if let Some(node) = nodes.iter().find(busy) {
-                    sleep(after).await;
                     notes.reached("engine restarted while an old container was down");
                     return node.engine.restart_daemon(downtime);
                 }

@@ -20,12 +20,18 @@ const NEW_INFIX: &str = ".nightshift-new-";
 /// engine and its registry do; a message may be held for as long as a session survives silence.
 const LATEST_START: Duration = Duration::from_secs(30 + 60);
 
+/// How long a container may have been ill when its predecessor goes: a single failed probe is no verdict, and three of them, two
+/// seconds apart, may not have been made yet.
+const NO_VERDICT_YET: Duration = Duration::from_secs(6);
+
 /// A container as its engine's history shows it so far.
 #[derive(Debug, Clone)]
 struct Seen {
     name: String,
     running_since: Option<Instant>,
     health: Option<Health>,
+    /// When that was said.
+    health_since: Option<Instant>,
     digest: Option<String>,
 }
 
@@ -166,7 +172,13 @@ impl<'a> Reader<'a> {
 
     /// A container that was there before.
     fn begin(&mut self, id: &str, name: &str, at: Option<Instant>) {
-        let seen = Seen { name: name.to_owned(), running_since: at, health: Some(Health::Healthy), digest: None };
+        let seen = Seen {
+            name: name.to_owned(),
+            running_since: at,
+            health: Some(Health::Healthy),
+            health_since: None,
+            digest: None,
+        };
         self.containers.insert(id.to_owned(), seen);
     }
 
@@ -197,7 +209,7 @@ impl<'a> Reader<'a> {
             }
             EventKind::HealthStatus(health) => {
                 if let Some(seen) = self.containers.get_mut(&id) {
-                    seen.health = Some(*health);
+                    (seen.health, seen.health_since) = (Some(*health), Some(at));
                 }
             }
             EventKind::Destroy => self.destroyed(happened),
@@ -214,7 +226,13 @@ impl<'a> Reader<'a> {
         let event = &happened.event;
         let label = |key: &str| event.labels.get(key).cloned();
         let digest = label("nightshift.digest");
-        let seen = Seen { name: event.name.clone(), running_since: None, health: None, digest: digest.clone() };
+        let seen = Seen {
+            name: event.name.clone(),
+            running_since: None,
+            health: None,
+            health_since: None,
+            digest: digest.clone(),
+        };
         self.containers.insert(event.id.0.clone(), seen);
         let (Some(rollout), Some(step)) = (label("nightshift.rollout"), label("nightshift.step")) else {
             return self.blame("I7", &format!("{} was made by nobody knows whom", event.name));
@@ -274,7 +292,13 @@ impl<'a> Reader<'a> {
         // For what is no instance it is enough to be up: it was started after the instance, and watched as long as that one.
         let monitor = self.rules.monitor.get(&app).copied().unwrap_or_default();
         let good = heir.running_since.is_some_and(|since| happened.at.duration_since(since) >= monitor);
-        if !good || heir.health.is_some_and(|health| health != Health::Healthy) {
+        let just_now = heir.health_since.is_some_and(|since| happened.at.duration_since(since) < NO_VERDICT_YET);
+        let ill = match heir.health {
+            None | Some(Health::Healthy) => false,
+            Some(Health::Unhealthy) => !just_now,
+            Some(Health::None | Health::Starting) => true,
+        };
+        if !good || ill {
             let what = format!("{} was removed before its heir ({:?}) was good", gone.name, heir.digest);
             self.blame("I5", &what);
         }
