@@ -98,7 +98,7 @@ pub(crate) async fn outcome(world: &World, seed: u64) -> Outcome {
     let mut trace: Vec<String> =
         log.iter().map(|recorded| format!("{} {} {}", recorded.at.to_rfc3339(), recorded.by, recorded.event)).collect();
     for node in &world.nodes {
-        situations.extend(node.engine.struck().iter().map(|(call, fault)| struck(*call, fault)));
+        situations.extend(node.engine.struck().iter().flat_map(|(call, fault)| struck(*call, fault)));
         let lines = node.engine.history().into_iter().map(|happened| {
             let event = happened.event;
             format!("{} {} {} {:?}", node.name, event.at.to_rfc3339(), event.name, event.kind)
@@ -120,8 +120,8 @@ fn situation(event: &Event) -> Option<String> {
 fn struck(
     call: nightshift_agent::engine::simulated::Call,
     fault: &nightshift_agent::engine::simulated::Fault,
-) -> String {
+) -> [String; 2] {
     let words = format!("{fault:?}");
     let word = words.split([' ', '{']).next().unwrap_or_default();
-    format!("{call:?}: {word}")
+    [format!("{call:?}: {word}"), format!("fault {word}")]
 }

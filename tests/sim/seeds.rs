@@ -13,7 +13,6 @@ const SAME: std::ops::RangeInclusive<u64> = 1..=40;
 
 /// What a batch of seeds must have been through, or it proves little.
 const MUST: &[&str] = &[
-    "Create: DoneButHangs",
     "Inspect: Hang",
     "SetRestartPolicy: Refused",
     "agent killed at a durable write",
@@ -26,6 +25,11 @@ const MUST: &[&str] = &[
     "container died",
     "a node on which new containers fall ill",
     "failure_action continue",
+    "fault DoneButHangs",
+    "fault DoneButReplyLost",
+    "fault Hang",
+    "fault NotSent",
+    "fault Refused",
     "failure_action pause",
     "failure_action rollback",
     "a container that depends on an instance",
