@@ -3,6 +3,8 @@
 #
 #   engines_tools                          makes sure of the programs (installs Debian packages where something is missing)
 #   engines_start DIR N                    N engines; their sockets are DIR/engine-1.sock ... DIR/engine-N.sock
+#   podman_start DIR                       Podman's Docker-compatible service at DIR/engine-podman.sock, as engine `podman`; before
+#                                          registry_start, once
 #   engine_stop|engine_start DIR K         takes one engine down, in good order, and up again
 #   engine_kill DIR K                      the same as a crash: containers live on without their engine
 #   engine_end DIR K                       as a service manager ends it: the engine stops its containers itself
@@ -46,6 +48,10 @@ dockerd docker.io
 docker docker.io
 docker-registry docker-registry
 busybox busybox-static
+podman podman
+/usr/lib/podman/netavark netavark
+runc runc
+unshare util-linux
 ip iproute2
 iptables iptables
 nsenter util-linux
@@ -209,22 +215,27 @@ engine_start() {
     engine_await "$1" "$2"
 }
 
+# Gives an engine a network of its own.
+engine_network() { # DIR K
+    local name=nightshift-$$-$2
+    # The name may be there from an earlier caller with our process number, or a second set of engines.
+    while [ -e "/var/run/netns/$name" ]; do name=$name-$RANDOM; done
+    printf '%s\n' "$name" >"$1/engine-$2/name"
+    if ! ip netns add "$name" || ! ip -n "$name" link set lo up; then
+        engines_say "cannot make a network namespace here: see the line above"
+        return 1
+    fi
+}
+
 engines_start() {
-    local dir=$1 count=$2 number name
+    local dir=$1 count=$2 number
     if [ "${#dir}" -gt "$ENGINES_DIR_LIMIT_BYTES" ]; then
         engines_say "the path \`$dir\` is too long for sockets below it: at most $ENGINES_DIR_LIMIT_BYTES bytes"
         return 1
     fi
     for number in $(seq 1 "$count"); do
         mkdir -p "$dir/engine-$number"
-        name=nightshift-$$-$number
-        # The name may be there from an earlier caller with our process number, or a second set of engines.
-        while [ -e "/var/run/netns/$name" ]; do name=$name-$RANDOM; done
-        printf '%s\n' "$name" >"$dir/engine-$number/name"
-        if ! ip netns add "$name" || ! ip -n "$name" link set lo up; then
-            engines_say "cannot make a network namespace here: see the line above"
-            return 1
-        fi
+        engine_network "$dir" "$number" || return 1
         engine_launch "$dir" "$number"
     done
     for number in $(seq 1 "$count"); do engine_await "$dir" "$number" || return 1; done
@@ -233,6 +244,7 @@ engines_start() {
 # Kills the containers, so that nobody waits for their grace periods, then ends the engine with its containerd.
 engine_stop() { # DIR K
     local pid id
+    [ "$2" != podman ] || podman_thaw "$1"
     if pid=$(engine_pid "$1" "$2"); then
         for id in $(engine_api "$1" "$2" GET /containers/json 2>/dev/null | jq -r '.[].Id' 2>/dev/null || true); do
             engine_api "$1" "$2" POST "/containers/$id/kill" >/dev/null 2>&1 || true
@@ -259,6 +271,84 @@ engine_kill() { # DIR K
     done
 }
 
+# --- Podman -----------------------------------------------------------------------------------------------------------
+# Podman has no daemon that could clean up: each container has a watcher of its own, and files, mounts and locks lie in /run and
+# /dev/shm of the whole machine. So it lives in namespaces of its own: it has a /run for itself (without systemd, whatever the
+# machine has), and when its first process ends, the kernel ends all others and takes the mounts away.
+
+podman_config() { # DIR
+    local home=$1/engine-podman
+    # The default limits are higher than some machines allow, and then nothing starts.
+    cat >"$home/containers.conf" <<CONF
+[containers]
+default_ulimits = []
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+events_logfile_max_size = "100m"
+runtime = "runc"
+[network]
+network_backend = "netavark"
+network_config_dir = "$home/networks"
+CONF
+    # Unlike Docker, Podman asks for TLS on 127.0.0.0/8 too, and it takes no range of ports.
+    cat >"$home/registries.conf" <<CONF
+[[registry]]
+location = "$(registry_address "$1")"
+insecure = true
+CONF
+    cat >"$home/storage.conf" <<CONF
+[storage]
+driver = "overlay"
+graphroot = "$home/data"
+runroot = "$home/run"
+CONF
+}
+
+podman_start() { # DIR
+    local dir=$1 home=$1/engine-podman name
+    mkdir -p "$home/data" "$home/run" "$home/tmp" "$home/networks"
+    registry_port "$dir" || return 1
+    podman_config "$dir"
+    engine_network "$dir" podman || return 1
+    name=$(engine_name "$dir" podman)
+    # The shell is the first process there: it takes up whatever loses its parent, and ends all of it on a signal.
+    # shellcheck disable=SC2016 # for that shell
+    CONTAINERS_CONF=$home/containers.conf CONTAINERS_REGISTRIES_CONF=$home/registries.conf \
+        CONTAINERS_STORAGE_CONF=$home/storage.conf TMPDIR=$home/tmp \
+        nsenter "--net=/var/run/netns/$name" -- unshare --mount --pid --fork --kill-child --mount-proc -- sh -c '
+            trap "exit 0" TERM
+            mount -t tmpfs podman-run /run && mount -t tmpfs podman-shm /dev/shm || exit 1
+            podman --root "${1}data" --runroot "${1}run" --tmpdir "${1}tmp" system service --time 0 "unix://$2" &
+            wait "$!"' podman "$home/" "$dir/engine-podman.sock" >>"$home/log" 2>&1 </dev/null &
+    printf '%s\n' "$!" >"$home/launched"
+    disown
+    engine_await "$dir" podman || return 1
+    # Of the two it is the inner one that hears signals.
+    tr -d ' \n' <"/proc/$(cat "$home/launched")/task/$(cat "$home/launched")/children" >"$home/pid"
+}
+
+# Where cgroups are of version 1, a frozen process cannot be killed, and the first process would wait for it for ever.
+podman_thaw() { # DIR
+    local container state
+    for container in "$1"/engine-podman/data/overlay-containers/*/; do
+        container=${container%/}
+        for state in /sys/fs/cgroup/freezer/libpod_parent/*"${container##*/}"/freezer.state; do
+            [ ! -e "$state" ] || echo THAWED >"$state" || true
+        done
+    done
+}
+
+# The cgroups of its containers, which no namespace takes away. Only ours: another Podman has the same parent.
+podman_sweep() { # DIR
+    local container
+    for container in "$1"/engine-podman/data/overlay-containers/*/; do
+        container=${container%/}
+        find /sys/fs/cgroup -depth -type d -path "*/libpod_parent/*${container##*/}*" -exec rmdir {} + 2>/dev/null || true
+    done
+    find /sys/fs/cgroup -maxdepth 2 -type d -name libpod_parent -exec rmdir {} + 2>/dev/null || true
+}
+
 # Removes what an engine left: shims with their containers, mounts, cgroups, the network namespace.
 engine_sweep() { # DIR K
     local home=$1/engine-$2 name pid child point
@@ -277,6 +367,7 @@ engine_sweep() { # DIR K
     awk -v home="$home/" 'index($5, home) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r point; do
         umount -l "$point" 2>/dev/null || true
     done
+    [ "$2" != podman ] || podman_sweep "$1"
     find /sys/fs/cgroup -depth -type d \( -path "*/$name" -o -path "*/$name/*" \) -exec rmdir {} + 2>/dev/null || true
     if [ -e "/var/run/netns/$name" ]; then
         ip netns del "$name" || engines_say "network namespace $name stays"
@@ -405,20 +496,26 @@ registry_launch() { # DIR WHERE PREFIX...
     fi
 }
 
-registry_start() {
-    local dir=$1 number port home
+# Chooses the registry's port, once and for all.
+registry_port() { # DIR
+    local port home
     home=$(registry_home "$1")
     mkdir -p "$home/data"
+    [ ! -e "$home/port" ] || return 0
+    port=$(registry_free_port) || { engines_say "no free port for the registry"; return 1; }
+    printf '%s\n' "$port" >"$home/port"
+}
+
+registry_start() {
+    local dir=$1 number home
+    home=$(registry_home "$1")
+    registry_port "$dir" || return 1
     if [ "$#" = 3 ]; then
         # bcrypt is all that the registry takes; perl is on every Debian and reaches it through the C library.
         # shellcheck disable=SC2016 # for perl
         NAME=$2 WORD=$3 perl -e '
             my $salt = join "", map { (".", "/", "A".."Z", "a".."z", 0..9)[rand 64] } 1..21;
             print "$ENV{NAME}:", crypt($ENV{WORD}, q($2b$05$) . $salt . "u"), "\n"' >"$home/htpasswd"
-    fi
-    if [ ! -e "$home/port" ]; then
-        port=$(registry_free_port) || { engines_say "no free port for the registry"; return 1; }
-        printf '%s\n' "$port" >"$home/port"
     fi
     registry_config "$dir" "$(cat "$home/port")" >"$home/config.yml"
     registry_launch "$dir" host env || return 1

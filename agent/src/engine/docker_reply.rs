@@ -170,7 +170,8 @@ pub(super) fn images(json: Value) -> Result<Vec<ImageSummary>> {
 }
 
 /// Actions that the engine is asked to report. Unfiltered, a stream is full of the `exec_*` of health checks.
-pub(super) const ACTIONS: [&str; 12] = [
+/// The last two are Podman's, which filters by words that it does not show: its `died` is shown as `die`.
+pub(super) const ACTIONS: [&str; 14] = [
     "create",
     "start",
     "die",
@@ -183,6 +184,8 @@ pub(super) const ACTIONS: [&str; 12] = [
     "pause",
     "unpause",
     "oom",
+    "died",
+    "remove",
 ];
 
 /// Reads an event; none for an action that was not asked for (an engine may ignore the filter).
@@ -195,7 +198,7 @@ pub(super) fn event(
     mut attributes: HashMap<String, String>,
     at: DateTime<Utc>,
 ) -> Option<EngineEvent> {
-    const OWN_KEYS: [&str; 4] = ["image", "signal", "execDuration", "comment"];
+    const OWN_KEYS: [&str; 6] = ["image", "signal", "execDuration", "comment", "containerExitCode", "podId"];
     let without_slash = |name: String| name.strip_prefix('/').map(str::to_owned).unwrap_or(name);
     let name = without_slash(attributes.remove("name").unwrap_or_default());
     let exit_code = attributes.remove("exitCode").and_then(|code| code.parse().ok());
@@ -206,7 +209,7 @@ pub(super) fn event(
         "die" => EventKind::Die { exit_code: exit_code.unwrap_or(-1) },
         "stop" => EventKind::Stop,
         "kill" => EventKind::Kill,
-        "destroy" => EventKind::Destroy,
+        "destroy" | "remove" => EventKind::Destroy,
         "rename" => EventKind::Rename { from: from.unwrap_or_default() },
         "update" => EventKind::Update,
         "pause" => EventKind::Pause,
@@ -288,6 +291,9 @@ mod tests {
         assert_eq!(read("health_status: healthy", &[]), expect(EventKind::HealthStatus(Health::Healthy)));
         assert_eq!(read("kill", &[("signal", "15")]), expect(EventKind::Kill));
         assert_eq!(read("exec_create: true", &[]), None);
+        let podman = [("containerExitCode", "0"), ("podId", "")];
+        assert_eq!(read("remove", &podman), expect(EventKind::Destroy));
+        assert_eq!(read("cleanup", &podman), None);
     }
 
     #[test]

@@ -4,15 +4,21 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use nightshift_agent::engine::{DockerEngine, Engine, RegistryAuth};
+use nightshift_core::ids::ContainerId;
 use tokio::process::Command;
 
 use crate::fixture::{Fixture, Image, Kind, PASSWORD, login};
 
 /// Names the socket of the engine: `unix://DIR/engine-K.sock`, with DIR as `scripts/engines` made it.
 const VARIABLE: &str = "NIGHTSHIFT_TEST_ENGINE";
+
+/// How often a container that must go is tried again, and the pause between two tries.
+const DISCARD_TRIES: u32 = 50;
+const DISCARD_PAUSE: Duration = Duration::from_millis(100);
 
 pub(crate) struct DockerFixture {
     engine: DockerEngine,
@@ -24,10 +30,15 @@ pub(crate) struct DockerFixture {
 
 impl DockerFixture {
     /// The engine that the environment names; without one the check is skipped, and says so.
-    #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
     pub(crate) async fn from_environment(check: &str) -> Option<Self> {
-        let Ok(url) = std::env::var(VARIABLE) else {
-            eprintln!("SKIPPED on a real engine: {check} (set {VARIABLE}, or run scripts/test)");
+        Self::named(VARIABLE, check).await
+    }
+
+    /// The same for the engine of another variable.
+    #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
+    pub(crate) async fn named(variable: &str, check: &str) -> Option<Self> {
+        let Ok(url) = std::env::var(variable) else {
+            eprintln!("SKIPPED on a real engine: {check} (set {variable}, or run scripts/test)");
             return None;
         };
         let engine = DockerEngine::connect(&url).await.expect("the engine of the environment is up");
@@ -44,9 +55,22 @@ impl DockerFixture {
     pub(crate) async fn clean_up(self) {
         for container in self.engine.list().await.expect("the engine is up") {
             if container.name.starts_with(&self.unique) {
-                self.engine.discard(&container.id).await.expect("it can be removed");
+                self.discard(&container.id).await;
             }
         }
+    }
+
+    /// Podman does not remove a container between two starts, so it may take a few tries.
+    async fn discard(&self, id: &ContainerId) {
+        let mut outcome = self.engine.discard(id).await;
+        for _ in 0..DISCARD_TRIES {
+            if outcome.is_ok() {
+                break;
+            }
+            tokio::time::sleep(DISCARD_PAUSE).await;
+            outcome = self.engine.discard(id).await;
+        }
+        outcome.expect("it can be removed");
     }
 
     fn next(&self) -> u16 {

@@ -2,13 +2,15 @@
 //!
 //! Each check runs on the simulated engine, always and under paused time, and on a real one when `NIGHTSHIFT_TEST_ENGINE`
 //! names the socket of an engine that `scripts/engines up` (or `scripts/test`) started. So the model stays like the real
-//! thing: whoever changes one side sees the other go red.
+//! thing: whoever changes one side sees the other go red. With `NIGHTSHIFT_TEST_PODMAN` they run on Podman too, where some are
+//! known to fail ([`podman`]).
 
 mod containers;
 mod docker;
 mod fixture;
 mod health;
 mod images;
+mod podman;
 mod recreation;
 mod refusals;
 mod simulated;
@@ -40,6 +42,18 @@ macro_rules! checks {
                     };
                     let check = crate::$module::$check(&fixture);
                     tokio::time::timeout(crate::DEADLINE, check).await.expect("in time");
+                    fixture.clean_up().await;
+                }
+            )+)+
+        }
+
+        mod on_podman {
+            $($(
+                #[tokio::test]
+                async fn $check() {
+                    let fixture = crate::docker::DockerFixture::named(crate::podman::VARIABLE, stringify!($check)).await;
+                    let Some(fixture) = fixture else { return };
+                    crate::podman::judge(stringify!($check), crate::$module::$check(&fixture)).await;
                     fixture.clean_up().await;
                 }
             )+)+

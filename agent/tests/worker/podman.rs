@@ -4,6 +4,7 @@ use nightshift_core::recreate::{Product, Refusal};
 use nightshift_core::step::{FailureKind, StepPhase};
 use serde_json::json;
 
+use crate::docker::DockerFixture;
 use crate::fixture::{Fixture, Kind, created};
 use crate::node::{Node, order};
 use crate::simulated::SimulatedFixture;
@@ -37,4 +38,12 @@ async fn on_a_simulated_engine_that_says_it_is_podman() {
     let fixture = SimulatedFixture::new();
     fixture.engine.set_product(Product::Podman);
     a_step_is_refused(&fixture).await;
+}
+
+#[tokio::test]
+async fn on_podman_itself() {
+    const CHECK: &str = "a_step_on_podman_is_refused";
+    let Some(fixture) = DockerFixture::named("NIGHTSHIFT_TEST_PODMAN", CHECK).await else { return };
+    tokio::time::timeout(crate::DEADLINE, a_step_is_refused(&fixture)).await.expect("in time");
+    fixture.clean_up().await;
 }
