@@ -339,14 +339,16 @@ podman_thaw() { # DIR
     done
 }
 
-# The cgroups of its containers, which no namespace takes away. Only ours: another Podman has the same parent.
+# The cgroups of its containers, which no namespace takes away. Only ours: another Podman has the same parent, and one that is in
+# use is not empty.
 podman_sweep() { # DIR
     local container
     for container in "$1"/engine-podman/data/overlay-containers/*/; do
         container=${container%/}
         find /sys/fs/cgroup -depth -type d -path "*/libpod_parent/*${container##*/}*" -exec rmdir {} + 2>/dev/null || true
     done
-    find /sys/fs/cgroup -maxdepth 2 -type d -name libpod_parent -exec rmdir {} + 2>/dev/null || true
+    find /sys/fs/cgroup -maxdepth 3 -depth -type d \( -name libpod_parent -o -path '*/libpod_parent/conmon' \) \
+        -exec rmdir {} + 2>/dev/null || true
 }
 
 # Removes what an engine left: shims with their containers, mounts, cgroups, the network namespace.
