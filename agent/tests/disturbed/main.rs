@@ -5,8 +5,8 @@
 //! program under test has no fault points: it is killed from outside while the proxy holds its request.
 //!
 //! Nobody wrote down the boundaries of the matrix: an undisturbed step is recorded first, and each change that it makes is one,
-//! as is each phase of the journal that comes without a change. Every day all deaths of agents and lost replies are tried, and
-//! some cells in which engines die; `scripts/test --full` tries all of them. A cell that fails says how it is run alone.
+//! as is each phase of the journal that comes without a change. Every day nearly all deaths of agents and lost replies are tried,
+//! and some cells in which engines die; `scripts/test --full` tries all of them. A cell that fails says how it is run alone.
 
 use nightshift_core::spec::UpdateOrder;
 
