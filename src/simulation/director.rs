@@ -23,6 +23,7 @@ use super::network::{Ways, Weather};
 use super::node::Node;
 use super::outside::Trouble;
 use super::scenario;
+use super::store::{Moment, Snare};
 use super::world::World;
 
 /// Calls that a fault may hit.
@@ -125,8 +126,8 @@ impl<'a> Director<'a> {
             13..=27 => self.operate().await,
             28..=31 => self.make_allergic(),
             32..=38 => self.kill_agent(),
-            39..=42 => self.kill_coordinator(),
-            43..=44 => self.world.host.events.set_snare(Some(self.chance.pick(&[Side::Before, Side::After]))),
+            39..=41 => self.kill_coordinator(),
+            42..=44 => self.snare_coordinator(),
             45..=49 => self.partition(),
             50..=51 => self.world.nodes.iter().for_each(|node| node.link.set_snare(true)),
             52..=56 => self.weather(),
@@ -199,6 +200,13 @@ impl<'a> Director<'a> {
             sleep(downtime).await;
             host.start_unless_running();
         });
+    }
+
+    /// The coordinator is to die at the very order of a step, or when it has just learned that one failed.
+    fn snare_coordinator(&self) {
+        let at = self.chance.pick(&[Moment::Order, Moment::Failure]);
+        let side = self.chance.pick(&[Side::Before, Side::After]);
+        self.world.host.events.set_snare(Some(Snare { at, side }));
     }
 
     fn partition(&self) {

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use nightshift_coordinator::store::{
-    Batch, Certificate, Enrolment, Error, EventFilter, MemoryStore, Recorded, Revision, Sequence, Store, StreamId,
-    Token,
+    Batch, Certificate, Enrolment, Error, EventFilter, MemoryStore, NewEvent, Recorded, Revision, Sequence, Store,
+    StreamId, Token,
 };
-use nightshift_core::event;
+use nightshift_core::event::{self, Event};
 use nightshift_core::ids::{Epoch, NodeName};
 use tokio::time::Instant;
 
@@ -19,8 +19,35 @@ use super::fuse::{Fuse, Side};
 pub(crate) struct Events {
     store: MemoryStore,
     times: Arc<Mutex<Vec<Instant>>>,
-    /// On which side of the next order that it stores a process dies.
-    snare: Arc<Mutex<Option<Side>>>,
+    snare: Arc<Mutex<Option<Snare>>>,
+}
+
+/// A process dies at the next event of a kind that it stores, and on which side of that.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Snare {
+    pub(crate) at: Moment,
+    pub(crate) side: Side,
+}
+
+/// The events at which it matters most.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Moment {
+    /// A step is ordered.
+    Order,
+    /// A step has ended badly, and counts.
+    Failure,
+}
+
+impl Moment {
+    fn is_now(self, new: &NewEvent) -> bool {
+        match self {
+            Self::Order => new.kind == "step_ordered",
+            Self::Failure => match serde_json::from_value(new.body.clone()) {
+                Ok(Event::StepReported { report, .. }) => report.phase.is_end() && report.failure.is_some(),
+                _ => false,
+            },
+        }
+    }
 }
 
 impl Events {
@@ -29,9 +56,16 @@ impl Events {
         OpenStore { events: self.clone(), fuse }
     }
 
-    /// Lets a process die at the next order that it stores, or no longer.
-    pub(crate) fn set_snare(&self, side: Option<Side>) {
-        *self.snare.lock().unwrap_or_else(PoisonError::into_inner) = side;
+    /// Lets a process die at a moment that is to come, or no longer.
+    pub(crate) fn set_snare(&self, snare: Option<Snare>) {
+        *self.snare.lock().unwrap_or_else(PoisonError::into_inner) = snare;
+    }
+
+    /// The side on which a process dies now, once.
+    fn caught(&self, batches: &[Batch]) -> Option<Side> {
+        let mut snare = self.snare.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_now = |snare: &mut Snare| batches.iter().flat_map(|batch| &batch.events).any(|new| snare.at.is_now(new));
+        snare.take_if(is_now).map(|snare| snare.side)
     }
 
     /// Every event as it was stored, and when (by virtual time, which no clock step moves).
@@ -68,9 +102,7 @@ impl Store for OpenStore {
     }
 
     async fn append(&self, batches: &[Batch]) -> Result<Vec<Recorded>, Error> {
-        if batches.iter().flat_map(|batch| &batch.events).any(|event| event.kind == "step_ordered")
-            && let Some(side) = self.events.snare.lock().unwrap_or_else(PoisonError::into_inner).take()
-        {
+        if let Some(side) = self.events.caught(batches) {
             self.fuse.arm(self.fuse.writes() + 1, side);
         }
         self.fuse.before_write().await;
