@@ -69,7 +69,7 @@ impl Chaos {
         Self { parts, chance, happened, versions: 1, away: [None, None, None], outages, cut: [None; 3] }
     }
 
-    /// Makes a mess for a time, then mends everything.
+    /// Makes a mess for a time, then mends everything, and rolls out once more: whatever chance said, there is something to judge.
     fn run(&mut self, time: Duration) {
         let end = Instant::now() + time;
         self.happen(Event::Push);
@@ -83,6 +83,7 @@ impl Chaos {
         for number in 0..3 {
             self.engine_back(number);
         }
+        self.push(&GOOD);
     }
 
     fn some(&mut self, range: std::ops::Range<u64>) -> Duration {
@@ -96,7 +97,15 @@ impl Chaos {
     fn happen(&mut self, event: Event) {
         *self.happened.entry(event).or_default() += 1;
         match event {
-            Event::Push => self.push(),
+            Event::Push => {
+                let ends = ["--cmd", "sleep 1; exit 3", "--volume", "/data", "--label", "kind=ends"];
+                let options: &[&str] = match self.chance.within(0..10) {
+                    0..7 => &GOOD,
+                    7..9 => &SICK,
+                    _ => &ends,
+                };
+                self.push(options);
+            }
             Event::CoordinatorKilled => {
                 self.parts.control.crash();
                 std::thread::sleep(self.some(0..2_000));
@@ -125,16 +134,10 @@ impl Chaos {
         }
     }
 
-    /// A version, most of the time a good one.
-    fn push(&mut self) {
+    /// A version, tested.
+    fn push(&mut self, options: &[&str]) {
         self.versions += 1;
         let text = format!("v{}", self.versions);
-        let ends = ["--cmd", "sleep 1; exit 3", "--volume", "/data", "--label", "kind=ends"];
-        let options: &[&str] = match self.chance.within(0..10) {
-            0..7 => &GOOD,
-            7..9 => &SICK,
-            _ => &ends,
-        };
         let image = self.parts.surroundings.registry.push_text("web:stable", &text, options);
         // The coordinator may not have seen it yet, or be unreachable: CI tries again.
         let app = self.parts.surroundings.app();
