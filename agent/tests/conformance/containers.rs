@@ -142,7 +142,9 @@ pub(crate) async fn a_stop_gives_the_container_its_grace_period(fixture: &dyn Fi
         let seen = events_until(&mut events, &id, |kind| *kind == EventKind::Stop).await;
         let died = seen.iter().position(|event| event.kind == EventKind::Die { exit_code });
         assert!(died.is_some(), "{seen:?}");
-        assert_eq!(seen.first().map(|event| &event.kind), Some(&EventKind::Kill));
+        // On a busy machine its health is looked at before it stops.
+        let first = seen.iter().map(|event| &event.kind).find(|kind| !matches!(kind, EventKind::HealthStatus(_)));
+        assert_eq!(first, Some(&EventKind::Kill), "{seen:?}");
     }
 }
 
