@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::alarm::{Alarm, AlarmKey};
 use crate::event::{Event, Recorded};
 use crate::ids::{AppName, ContainerId, NodeName, RolloutId, SpecVersion};
 use crate::image::Digest;
@@ -41,6 +42,8 @@ pub struct Node {
     pub availability: Availability,
     /// Its labels, as its agent last gave them.
     pub labels: Labels,
+    /// When it last got a certificate.
+    pub enrolled_at: Option<DateTime<Utc>>,
 }
 
 /// An instance that was once found.
@@ -197,11 +200,21 @@ impl App {
     }
 }
 
+/// An alarm that began and has not ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Raised {
+    /// What, as it was known then.
+    pub alarm: Alarm,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
 /// Everything that is remembered apart from the rollouts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Catalog {
     apps: BTreeMap<AppName, App>,
     nodes: BTreeMap<NodeName, Node>,
+    alarms: BTreeMap<AlarmKey, Raised>,
 }
 
 impl Catalog {
@@ -225,6 +238,17 @@ impl Catalog {
     /// Every node.
     pub fn nodes(&self) -> impl Iterator<Item = (&NodeName, &Node)> {
         self.nodes.iter()
+    }
+
+    /// The alarms that have not ended.
+    pub fn alarms(&self) -> impl Iterator<Item = (&AlarmKey, &Raised)> {
+        self.alarms.iter()
+    }
+
+    /// The alarm of that key, if it was raised and has not ended.
+    #[must_use]
+    pub fn alarm(&self, key: &AlarmKey) -> Option<&Raised> {
+        self.alarms.get(key)
     }
 
     /// Folds one fact.
@@ -269,7 +293,7 @@ impl Catalog {
             Event::InstanceForgotten { app, node, container } => self.with(app, |app| {
                 app.adopted.remove(&(node.clone(), container.clone()));
             }),
-            Event::NodeEnrolled { node } => drop(self.nodes.entry(node.clone()).or_default()),
+            Event::NodeEnrolled { node } => self.nodes.entry(node.clone()).or_default().enrolled_at = Some(at),
             Event::NodeLabelled { node, labels } => {
                 self.nodes.entry(node.clone()).or_default().labels.clone_from(labels);
             }
@@ -277,6 +301,10 @@ impl Catalog {
                 self.nodes.entry(node.clone()).or_default().availability = *availability;
             }
             Event::NodeRemoved { node, .. } => self.node_removed(node),
+            Event::AlarmRaised { alarm } => {
+                self.alarms.insert(alarm.key(), Raised { alarm: alarm.clone(), at });
+            }
+            Event::AlarmCleared { alarm, .. } => drop(self.alarms.remove(&alarm.key())),
             Event::RolloutPlanned { .. }
             | Event::RolloutMoved { .. }
             | Event::RolloutPromoted { .. }

@@ -3,6 +3,7 @@
 //! An event never asks anybody's leave: [`crate::catalog::Catalog::apply`] and [`crate::rollout::Rollout::apply`] take it
 //! as it is. Deciding which events come about is the business of [`crate::control`].
 
+mod about;
 mod words;
 
 use std::fmt;
@@ -10,6 +11,7 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::alarm::Alarm;
 use crate::catalog::Availability;
 use crate::ids::{AppName, ContainerId, Epoch, Generation, NodeName, RolloutId, SpecVersion, StepIndex};
 use crate::image::Digest;
@@ -298,6 +300,18 @@ pub enum Event {
         /// How many.
         windows: u32,
     },
+    /// A state began that somebody must act on.
+    AlarmRaised {
+        /// What, as it was known then.
+        alarm: Alarm,
+    },
+    /// It is over.
+    AlarmCleared {
+        /// What, as it was known when it began.
+        alarm: Alarm,
+        /// When it began.
+        since: DateTime<Utc>,
+    },
     /// Every updated instance is to go back.
     RollbackPlanned {
         /// The rollout.
@@ -305,177 +319,6 @@ pub enum Event {
         /// One step for each updated instance, in reverse order.
         steps: Vec<PlannedStep>,
     },
-}
-
-impl Event {
-    /// The rollout that it belongs to.
-    #[must_use]
-    pub const fn rollout(&self) -> Option<&RolloutId> {
-        match self {
-            Self::RolloutPlanned { rollout, .. }
-            | Self::RolloutMoved { rollout, .. }
-            | Self::RolloutPromoted { rollout, .. }
-            | Self::RolloutOverridden { rollout, .. }
-            | Self::StepOrdered { rollout, .. }
-            | Self::StepReported { rollout, .. }
-            | Self::StepUnknown { rollout, .. }
-            | Self::StepUnknownAlarm { rollout, .. }
-            | Self::WindowNotUsed { rollout, .. }
-            | Self::WindowMissed { rollout, .. }
-            | Self::StepRequeued { rollout, .. }
-            | Self::StepSkipped { rollout, .. }
-            | Self::RollbackPlanned { rollout, .. } => Some(rollout),
-            Self::AppApplied { .. }
-            | Self::AppEnabled { .. }
-            | Self::AppRemoved { .. }
-            | Self::ReleaseSeen { .. }
-            | Self::TestReported { .. }
-            | Self::ReleaseQuarantined { .. }
-            | Self::QuarantineCleared { .. }
-            | Self::ReleaseKnownGood { .. }
-            | Self::InstanceAdopted { .. }
-            | Self::InstanceForgotten { .. }
-            | Self::NodeEnrolled { .. }
-            | Self::NodeLabelled { .. }
-            | Self::NodeAvailabilitySet { .. }
-            | Self::NodeRemoved { .. } => None,
-        }
-    }
-
-    /// The step of that rollout that it says something of.
-    #[must_use]
-    pub const fn step(&self) -> Option<StepIndex> {
-        match self {
-            Self::StepReported { report, .. } => Some(report.key.step),
-            Self::StepOrdered { step, .. }
-            | Self::StepUnknown { step, .. }
-            | Self::StepUnknownAlarm { step, .. }
-            | Self::StepRequeued { step, .. }
-            | Self::StepSkipped { step, .. } => Some(*step),
-            Self::RolloutPlanned { .. }
-            | Self::RolloutMoved { .. }
-            | Self::RolloutPromoted { .. }
-            | Self::RolloutOverridden { .. }
-            | Self::WindowNotUsed { .. }
-            | Self::WindowMissed { .. }
-            | Self::RollbackPlanned { .. }
-            | Self::AppApplied { .. }
-            | Self::AppEnabled { .. }
-            | Self::AppRemoved { .. }
-            | Self::ReleaseSeen { .. }
-            | Self::TestReported { .. }
-            | Self::ReleaseQuarantined { .. }
-            | Self::QuarantineCleared { .. }
-            | Self::ReleaseKnownGood { .. }
-            | Self::InstanceAdopted { .. }
-            | Self::InstanceForgotten { .. }
-            | Self::NodeEnrolled { .. }
-            | Self::NodeLabelled { .. }
-            | Self::NodeAvailabilitySet { .. }
-            | Self::NodeRemoved { .. } => None,
-        }
-    }
-
-    /// The app that it says something of, where it names one.
-    #[must_use]
-    pub fn app(&self) -> Option<&AppName> {
-        match self {
-            Self::AppApplied { spec, .. } | Self::RolloutPlanned { spec, .. } => Some(&spec.name),
-            Self::AppEnabled { app, .. }
-            | Self::AppRemoved { app, .. }
-            | Self::ReleaseSeen { app, .. }
-            | Self::TestReported { app, .. }
-            | Self::ReleaseQuarantined { app, .. }
-            | Self::QuarantineCleared { app, .. }
-            | Self::ReleaseKnownGood { app, .. }
-            | Self::InstanceAdopted { app, .. }
-            | Self::InstanceForgotten { app, .. } => Some(app),
-            Self::NodeEnrolled { .. }
-            | Self::NodeLabelled { .. }
-            | Self::NodeAvailabilitySet { .. }
-            | Self::NodeRemoved { .. }
-            | Self::RolloutMoved { .. }
-            | Self::RolloutPromoted { .. }
-            | Self::RolloutOverridden { .. }
-            | Self::StepOrdered { .. }
-            | Self::StepReported { .. }
-            | Self::StepUnknown { .. }
-            | Self::StepUnknownAlarm { .. }
-            | Self::WindowNotUsed { .. }
-            | Self::WindowMissed { .. }
-            | Self::StepRequeued { .. }
-            | Self::StepSkipped { .. }
-            | Self::RollbackPlanned { .. } => None,
-        }
-    }
-
-    /// The node that it says something of, where it names one.
-    #[must_use]
-    pub const fn node(&self) -> Option<&NodeName> {
-        match self {
-            Self::InstanceAdopted { node, .. }
-            | Self::InstanceForgotten { node, .. }
-            | Self::NodeEnrolled { node }
-            | Self::NodeLabelled { node, .. }
-            | Self::NodeAvailabilitySet { node, .. }
-            | Self::NodeRemoved { node, .. } => Some(node),
-            Self::AppApplied { .. }
-            | Self::AppEnabled { .. }
-            | Self::AppRemoved { .. }
-            | Self::ReleaseSeen { .. }
-            | Self::TestReported { .. }
-            | Self::ReleaseQuarantined { .. }
-            | Self::QuarantineCleared { .. }
-            | Self::ReleaseKnownGood { .. }
-            | Self::RolloutPlanned { .. }
-            | Self::RolloutMoved { .. }
-            | Self::RolloutPromoted { .. }
-            | Self::RolloutOverridden { .. }
-            | Self::StepOrdered { .. }
-            | Self::StepReported { .. }
-            | Self::StepUnknown { .. }
-            | Self::StepUnknownAlarm { .. }
-            | Self::WindowNotUsed { .. }
-            | Self::WindowMissed { .. }
-            | Self::StepRequeued { .. }
-            | Self::StepSkipped { .. }
-            | Self::RollbackPlanned { .. } => None,
-        }
-    }
-
-    /// The word by which scripts know it.
-    #[must_use]
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::AppApplied { .. } => "app_applied",
-            Self::AppEnabled { .. } => "app_enabled",
-            Self::AppRemoved { .. } => "app_removed",
-            Self::ReleaseSeen { .. } => "release_seen",
-            Self::TestReported { .. } => "test_reported",
-            Self::ReleaseQuarantined { .. } => "release_quarantined",
-            Self::QuarantineCleared { .. } => "quarantine_cleared",
-            Self::ReleaseKnownGood { .. } => "release_known_good",
-            Self::InstanceAdopted { .. } => "instance_adopted",
-            Self::InstanceForgotten { .. } => "instance_forgotten",
-            Self::NodeEnrolled { .. } => "node_enrolled",
-            Self::NodeLabelled { .. } => "node_labelled",
-            Self::NodeAvailabilitySet { .. } => "node_availability_set",
-            Self::NodeRemoved { .. } => "node_removed",
-            Self::RolloutPlanned { .. } => "rollout_planned",
-            Self::RolloutMoved { .. } => "rollout_moved",
-            Self::RolloutPromoted { .. } => "rollout_promoted",
-            Self::RolloutOverridden { .. } => "rollout_overridden",
-            Self::StepOrdered { .. } => "step_ordered",
-            Self::StepReported { .. } => "step_reported",
-            Self::StepUnknown { .. } => "step_unknown",
-            Self::StepUnknownAlarm { .. } => "step_unknown_alarm",
-            Self::WindowNotUsed { .. } => "window_not_used",
-            Self::WindowMissed { .. } => "window_missed",
-            Self::StepRequeued { .. } => "step_requeued",
-            Self::StepSkipped { .. } => "step_skipped",
-            Self::RollbackPlanned { .. } => "rollback_planned",
-        }
-    }
 }
 
 /// A fact with the time at which, and the one by whom, it came about.

@@ -3,14 +3,18 @@
 //! Nothing here is stored: after a restart of the coordinator every agent tells it again. What must outlive a restart is in
 //! [`crate::catalog`] and in the rollouts.
 
+mod lookups;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::ids::{AppName, NodeName};
-use crate::image::Digest;
+use crate::image::{Digest, ImageRef};
 use crate::instance::{ImageReport, ImageState, InstanceView, PullProgress};
+use lookups::Lookups;
+pub use lookups::{Lookup, LookupFailure};
 
 /// First pause after a failed pre-pull; doubles with each failure in a row.
 const PULL_BACKOFF_FIRST: Duration = Duration::from_secs(5);
@@ -63,13 +67,14 @@ pub struct ConnectedNode {
     pull_failures: BTreeMap<AppName, u32>,
 }
 
-/// Everything that agents told since this coordinator started.
+/// Everything that agents and registries told since this coordinator started.
 #[derive(Debug, Clone, Default)]
 pub struct Fleet {
     connected: BTreeMap<NodeName, ConnectedNode>,
     /// Nodes with instances of an app: nobody walks over thousands of nodes for the three that matter.
     homes: BTreeMap<AppName, BTreeSet<NodeName>>,
     last_seen: BTreeMap<NodeName, DateTime<Utc>>,
+    lookups: Lookups,
 }
 
 impl Fleet {
@@ -155,6 +160,28 @@ impl Fleet {
             connected.pull_failures.remove(&key.0);
         }
         connected.images.insert(key, image);
+    }
+
+    /// A tag was looked at; where that failed, why, and when it is tried again.
+    pub fn looked_up(&mut self, image: ImageRef, failed: Option<(String, DateTime<Utc>)>, now: DateTime<Utc>) {
+        self.lookups.ended(image, failed, now);
+    }
+
+    /// Forgets the looks at tags that nobody follows any more.
+    pub fn follow_only(&mut self, followed: &BTreeSet<&ImageRef>) {
+        self.lookups.retain(followed);
+    }
+
+    /// What the last look at a tag came to; `None` before the first one.
+    #[must_use]
+    pub fn lookup(&self, image: &ImageRef) -> Option<&Lookup> {
+        self.lookups.get(image)
+    }
+
+    /// Whether a node has told all its instances.
+    #[must_use]
+    pub fn is_inventoried(&self, node: &NodeName) -> bool {
+        self.connected.get(node).is_some_and(|connected| connected.instances.is_some())
     }
 
     /// The connected node of that name.

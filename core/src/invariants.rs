@@ -138,6 +138,14 @@ impl Judge<'_> {
             | Event::WindowMissed { .. }
             | Event::StepRequeued { .. }
             | Event::StepSkipped { .. } => {}
+            Event::AlarmRaised { alarm } => {
+                let news = !self.ledger.alarms.contains(&alarm.key());
+                self.demand(news, "I10", || format!("an alarm begins that holds already: {alarm}"));
+            }
+            Event::AlarmCleared { alarm, .. } => {
+                let held = self.ledger.alarms.contains(&alarm.key());
+                self.demand(held, "I10", || format!("an alarm ends that never began: {alarm}"));
+            }
         }
     }
 

@@ -258,6 +258,8 @@ fn entry(recorded: &Recorded, rollouts: &[Rollout]) -> Option<Entry> {
         | Event::RolloutOverridden { .. }
         | Event::StepUnknown { .. }
         | Event::StepRequeued { .. }
+        | Event::AlarmRaised { .. }
+        | Event::AlarmCleared { .. }
         | Event::RollbackPlanned { .. } => return None,
     };
     entry.app = event.app().or_else(|| rollout.map(Rollout::app)).map(ToString::to_string);

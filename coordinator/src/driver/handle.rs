@@ -28,8 +28,6 @@ pub struct View<'a> {
     pub control: &'a Control,
     /// Everything that agents report.
     pub fleet: &'a Fleet,
-    /// Registries that cannot be asked now.
-    pub registry_failures: &'a BTreeMap<ImageRef, RegistryFailure>,
     /// The coordinator's clock.
     pub now: DateTime<Utc>,
     /// The last stored event.

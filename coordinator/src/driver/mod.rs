@@ -94,8 +94,6 @@ pub struct Driver {
     changes: watch::Sender<u64>,
     /// What the watcher follows.
     followed: watch::Sender<BTreeMap<AppName, ImageRef>>,
-    /// The watcher's last failure by image.
-    registry_failures: BTreeMap<ImageRef, handle::RegistryFailure>,
     ids: u32,
     witness: Option<Witness>,
 }
@@ -124,7 +122,6 @@ impl Driver {
             inbox,
             changes,
             followed,
-            registry_failures: BTreeMap::new(),
             ids: 0,
             witness: options.witness,
         };
@@ -262,7 +259,7 @@ impl Driver {
     fn publish(&mut self) {
         let apps = || self.control.catalog().apps().filter(|app| app.enabled);
         let images: BTreeMap<_, _> = apps().map(|app| (app.spec.name.clone(), app.spec.image.clone())).collect();
-        self.registry_failures.retain(|image, _| images.values().any(|followed| followed == image));
+        self.fleet.follow_only(&images.values().collect());
         self.followed.send_if_modified(|known| {
             let new = *known != images;
             *known = images;
@@ -302,10 +299,8 @@ impl Driver {
             }
             Message::Question(question) => self.answer(question),
             Message::Registry { image, failure } => {
-                match failure {
-                    Some(failure) => drop(self.registry_failures.insert(image, failure)),
-                    None => drop(self.registry_failures.remove(&image)),
-                }
+                let failed = failure.map(|failure| (failure.error, failure.retry_at));
+                self.fleet.looked_up(image, failed, (self.clock)());
                 self.publish();
             }
             Message::Node { node, said } => self.node_said(node, said).await?,
@@ -319,13 +314,7 @@ impl Driver {
     }
 
     fn view(&self) -> View<'_> {
-        View {
-            control: &self.control,
-            fleet: &self.fleet,
-            registry_failures: &self.registry_failures,
-            now: (self.clock)(),
-            sequence: self.log.sequence(),
-        }
+        View { control: &self.control, fleet: &self.fleet, now: (self.clock)(), sequence: self.log.sequence() }
     }
 
     async fn node_events(&mut self, node: &NodeName) -> Result<(), Error> {

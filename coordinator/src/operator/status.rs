@@ -1,8 +1,10 @@
 //! The whole fleet on one screen, and what someone must act on.
 
+use std::collections::BTreeSet;
+
+use nightshift_core::alarm::{AlarmKey, AlarmKind};
 use nightshift_core::catalog::App;
-use nightshift_core::duration;
-use nightshift_core::instance::InstanceView;
+use nightshift_core::ids::{AppName, NodeName};
 use nightshift_core::rollout::{RolloutState, StepState, WaitingOn};
 use nightshift_core::step::StepPhase;
 use nightshift_proto::convert::from_timestamp;
@@ -37,12 +39,13 @@ fn status(view: &View<'_>) -> pb::Status {
 
 /// What a person must act on, one sentence each.
 fn alarms(view: &View<'_>) -> Vec<String> {
+    let raised = view.control.alarms(view.fleet, view.now);
+    let keys: BTreeSet<_> = raised.iter().map(|(alarm, _)| alarm.key()).collect();
     let mut alarms = rollout_alarms(view);
-    alarms.extend(view.control.catalog().apps().filter_map(|app| stale(app, view)));
+    alarms.extend(raised.iter().map(|(alarm, _)| alarm.to_string()));
     alarms.extend(view.control.instance_alarms(view.fleet));
-    alarms.extend(node_alarms(view));
-    let failures = view.registry_failures.iter();
-    alarms.extend(failures.map(|(image, failure)| format!("{image} cannot be looked at: {}", failure.error)));
+    alarms.extend(node_alarms(view, |node| keys.contains(&AlarmKey::of_node(AlarmKind::NodeAway, node))));
+    alarms.extend(registry_alarms(view, |app| keys.contains(&AlarmKey::of_app(AlarmKind::RegistrySilent, app))));
     alarms
 }
 
@@ -70,29 +73,25 @@ fn rollout_alarms(view: &View<'_>) -> Vec<String> {
     alarms
 }
 
-/// Instances of an app whose image is older than its `freshness` allows.
-fn stale(app: &App, view: &View<'_>) -> Option<String> {
-    let freshness = app.spec.freshness.as_ref()?;
-    let built =
-        |(node, instance): (_, &InstanceView)| Some((instance.image_created?, node, instance.container.clone()));
-    let old = view.fleet.instances(&app.spec.name).filter_map(built);
-    let old: Vec<_> = old.filter(|(created, ..)| freshness.is_over(*created, view.now)).collect();
-    let (created, node, container) = old.iter().min()?;
-    Some(format!(
-        "{} of {} instances of {} run an image older than {}; the oldest, {container} on {node}, was built {}",
-        old.len(),
-        view.fleet.instances(&app.spec.name).count(),
-        app.spec.name,
-        duration::format(freshness.max_age),
-        created.format("%F %T UTC"),
-    ))
+/// Tags that cannot be looked at, not yet for so long that it was stored as an alarm.
+fn registry_alarms(view: &View<'_>, told: impl Fn(&AppName) -> bool) -> Vec<String> {
+    let apps = view.control.catalog().apps().filter(|app| app.enabled && !told(&app.spec.name));
+    let failure = |app: &App| {
+        let error = &view.fleet.lookup(&app.spec.image)?.failure.as_ref()?.error;
+        Some(format!("{} cannot be looked at: {error}", app.spec.image))
+    };
+    // Several apps may follow the same tag.
+    let all: BTreeSet<_> = apps.filter_map(failure).collect();
+    all.into_iter().collect()
 }
 
-fn node_alarms(view: &View<'_>) -> Vec<String> {
+fn node_alarms(view: &View<'_>, told: impl Fn(&NodeName) -> bool) -> Vec<String> {
     let mut alarms = Vec::new();
     for (name, _) in view.control.catalog().nodes() {
         let Some(node) = view.fleet.node(name) else {
-            alarms.push(format!("node {name} is not connected"));
+            if !told(name) {
+                alarms.push(format!("node {name} is not connected"));
+            }
             continue;
         };
         if let Some(error) = &node.engine_error {

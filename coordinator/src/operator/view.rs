@@ -57,7 +57,7 @@ pub(super) fn app(app: &App, view: &View<'_>) -> pb::App {
     let mut instances: Vec<_> = instances.collect();
     instances.extend(away(app, view));
     let mut waits: Vec<_> = view.control.app_waits(app, view.fleet, view.now).iter().map(wait).collect();
-    if let Some(failure) = view.registry_failures.get(&app.spec.image) {
+    if let Some(failure) = view.fleet.lookup(&app.spec.image).and_then(|lookup| lookup.failure.as_ref()) {
         let reason = WaitingOn::Registry { error: failure.error.clone(), retry_at: Some(failure.retry_at) };
         waits.push(wait(&reason));
     }

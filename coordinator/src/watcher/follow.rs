@@ -50,6 +50,7 @@ type LastSeen = BTreeMap<ImageRef, (Digest, Option<DateTime<Utc>>)>;
 async fn tell(handle: &Handle, observation: Observation, last_seen: &mut LastSeen) -> Result<(), Refusal> {
     match observation {
         Observation::Seen { image, digest, created } => {
+            handle.registry(image.clone(), None).await?;
             seen(handle, &image, &digest, created).await?;
             last_seen.insert(image, (digest, created));
             Ok(())

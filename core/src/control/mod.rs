@@ -209,6 +209,9 @@ impl Control {
                 }
             }
             self.start_automatically(context, new_id, &mut whole);
+            if whole.events.is_empty() {
+                self.note_alarms(context, &mut whole);
+            }
             whole
         })
     }

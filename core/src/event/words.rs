@@ -71,6 +71,8 @@ impl fmt::Display for Event {
             }
             Self::StepRequeued { step, reason, .. } => write!(f, "step {step} is put off: {reason}"),
             Self::StepSkipped { step, reason, .. } => write!(f, "step {step} is left out: {reason}"),
+            Self::AlarmRaised { alarm } => write!(f, "alarm: {alarm}"),
+            Self::AlarmCleared { alarm, .. } => write!(f, "no longer an alarm: {alarm}"),
             Self::RollbackPlanned { steps, .. } => write!(f, "{} instances go back", steps.len()),
         }
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
+use crate::alarm::AlarmKey;
 use crate::catalog::Availability;
 use crate::event::{Event, Recorded};
 use crate::ids::{AppName, Epoch, Generation, NodeName, RolloutId, StepIndex};
@@ -122,6 +123,7 @@ pub(super) struct Ledger {
     pub(super) first_seen: BTreeMap<Release, DateTime<Utc>>,
     pub(super) reports: BTreeMap<Release, Vec<TestReport>>,
     pub(super) adopted: BTreeSet<Place>,
+    pub(super) alarms: BTreeSet<AlarmKey>,
     repositories: BTreeMap<AppName, String>,
     availability: BTreeMap<NodeName, Availability>,
 }
@@ -184,6 +186,8 @@ impl Ledger {
                 self.availability.remove(node);
                 self.adopted.retain(|(_, on, _)| on != node);
             }
+            Event::AlarmRaised { alarm } => drop(self.alarms.insert(alarm.key())),
+            Event::AlarmCleared { alarm, .. } => drop(self.alarms.remove(&alarm.key())),
             Event::RolloutPlanned { .. }
             | Event::RolloutMoved { .. }
             | Event::RolloutPromoted { .. }

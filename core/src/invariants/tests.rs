@@ -1,6 +1,7 @@
 //! Each rule is broken on purpose: a good log is changed in one place, and exactly that rule must say so.
 
 use super::*;
+use crate::alarm::Alarm;
 use crate::catalog::Catalog;
 use crate::event::Actor;
 use crate::ids::{Epoch, Generation};
@@ -179,6 +180,19 @@ fn the_gate_is_watched() {
         report.result = TestResult::Failed;
     });
     assert!(rules(&failed, &seen()).contains(&"I9"));
+}
+
+#[test]
+fn that_alarms_begin_and_end_in_turn_is_watched() {
+    let alarm = Alarm::NodeAway { node: node("n1"), since: at(0) };
+    let raised = || Event::AlarmRaised { alarm: alarm.clone() };
+    let cleared = || Event::AlarmCleared { alarm: alarm.clone(), since: at(0) };
+    let log = |events: Vec<Event>| -> Vec<Recorded> {
+        events.into_iter().map(|event| Recorded { at: at(0), by: Actor::nightshift(), event }).collect()
+    };
+    assert_eq!(rules(&log(vec![raised(), cleared(), raised(), cleared()]), &[]), Vec::<&str>::new());
+    assert_eq!(rules(&log(vec![raised(), raised()]), &[]), ["I10"]);
+    assert_eq!(rules(&log(vec![cleared()]), &[]), ["I10"]);
 }
 
 #[test]

@@ -109,7 +109,9 @@ impl Rollout {
             | Event::NodeEnrolled { .. }
             | Event::NodeLabelled { .. }
             | Event::NodeAvailabilitySet { .. }
-            | Event::NodeRemoved { .. } => {}
+            | Event::NodeRemoved { .. }
+            | Event::AlarmRaised { .. }
+            | Event::AlarmCleared { .. } => {}
         }
     }
 
