@@ -76,6 +76,7 @@ impl Chaos {
         while Instant::now() < end {
             std::thread::sleep(self.some(PAUSE));
             self.mend_what_is_due(Instant::now());
+            self.lay_ghosts();
             let event = self.chance.pick(&EVENTS);
             self.happen(event);
         }
@@ -83,7 +84,35 @@ impl Chaos {
         for number in 0..3 {
             self.engine_back(number);
         }
+        self.everything_runs();
         self.push(&GOOD);
+    }
+
+    /// Waits until every instance runs under its own name, and does what Engine 20.10 leaves to people.
+    fn everything_runs(&mut self) {
+        eventually("every instance runs", REST, || {
+            for (number, held) in self.lay_ghosts() {
+                held.iter().for_each(|id| self.parts.surroundings.engines[number].try_start(id));
+            }
+            let found = found(&self.parts.surroundings);
+            let away: Vec<_> = found.into_iter().filter(|found| found.own_name && !found.running).collect();
+            if away.is_empty() { Ok(()) } else { Err(format!("{away:?}")) }
+        });
+    }
+
+    /// Frees containers that a killed engine cannot start any more: its own restart would not.
+    #[expect(clippy::print_stderr, reason = "what the engine does wrong must be seen")]
+    fn lay_ghosts(&mut self) -> Vec<(usize, Vec<String>)> {
+        let mut laid = Vec::new();
+        for number in 0..3 {
+            if self.away[number].as_ref().is_none_or(JoinHandle::is_finished) {
+                self.engine_back(number);
+                let held = self.parts.surroundings.engines[number].lay_ghosts();
+                held.iter().for_each(|id| eprintln!("engine {number} had a ghost of {id}"));
+                laid.push((number, held));
+            }
+        }
+        laid
     }
 
     fn some(&mut self, range: std::ops::Range<u64>) -> Duration {

@@ -10,6 +10,7 @@ use super::names;
 use super::observed::{Observed, Sight};
 use super::part::{Part, grace, is_up};
 use super::record::{Record, TRY_LIMIT};
+use super::refused::way_out;
 use super::watch::Verified;
 use crate::container::ContainerView;
 use crate::spec::UpdateOrder;
@@ -208,6 +209,7 @@ fn broken(record: &mut Record, why: &str) -> Action {
             failure.reason.push_str("; ");
             failure.reason.push_str(&text);
         }
+        failure.reason.push_str(&way_out(&failure.reason, &record.order.container_id));
     }
     record.reach(StepPhase::Broken);
     Action::End

@@ -33,6 +33,26 @@ pub(super) fn node_or(kind: FailureKind, message: &str) -> FailureKind {
     if of_node.iter().any(|words| message.contains(words)) { FailureKind::Engine } else { kind }
 }
 
+/// What a person can do about an old container that an engine refused, in these words, to bring back.
+pub(super) fn way_out(words: &str, old: &ContainerId) -> String {
+    match ghost(words) {
+        Some(id) => format!(
+            "; hint: a crash of the engine left a process that holds the container; on the node, \
+             `pkill -9 -f 'containerd-shim.* -id {id}'`, then `docker start {id}`"
+        ),
+        None => format!("; hint: on the node, see what `docker start {}` says", old.short()),
+    }
+}
+
+/// The container of which the engine's runtime still holds a task, from a start that a crash cut off. Engine 20.10 never lets
+/// go of it by itself, not even when it is restarted; later ones replace it.
+fn ghost(words: &str) -> Option<&str> {
+    let (before, _) = words.split_once(": already exists")?;
+    let (_, id) = before.rsplit_once("task ")?;
+    let is_id = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_id.then_some(id)
+}
+
 impl Record {
     /// Folds in that the engine refused an action, in its own words. Not for an engine that is away, and only when a
     /// second look says that the action is still to be done. `transient`: while nothing was touched, trying again makes sense.
@@ -147,4 +167,25 @@ impl Record {
 
 fn hook_failed(point: HookPoint, message: &str) -> String {
     format!("the `{point}` hook failed: {message}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_person_can_do_depends_on_the_engines_words() {
+        let id = "01d46bf5dd00f4d8f6048a33be5b8225f856115bef4830a81c922815c6465148";
+        let by_hand = "; hint: on the node, see what `docker start aaaaaaaaaaaa` says";
+        let ghost = format!("refused with status 409: task {id}: already exists");
+        for (words, expect) in [
+            ("port is already allocated", by_hand),
+            ("task : already exists", by_hand),
+            ("task of the day: already exists", by_hand),
+            (&ghost, &format!("containerd-shim.* -id {id}'`, then `docker start {id}`")),
+        ] {
+            let said = way_out(words, &ContainerId("a".repeat(64)));
+            assert!(said.ends_with(expect), "{words}: {said}");
+        }
+    }
 }

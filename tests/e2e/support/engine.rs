@@ -2,6 +2,7 @@
 
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -11,6 +12,8 @@ use super::script;
 
 /// The API that the oldest engine we care for speaks.
 const API: &str = "/v1.41";
+/// What Engine 20.10 says to every start of a container after a crash cut one off: its runtime still holds that.
+pub(super) const GHOST: &str = ": already exists";
 /// Nanoseconds of a second.
 const NANOS: i64 = 1_000_000_000;
 
@@ -168,6 +171,30 @@ impl Engine {
         let path = format!("{API}/events?filters={encoded}{since}");
         let answer = http::ask(&Place::Unix(self.socket().to_owned()), "GET", &path, &[], "")?;
         if answer.status == 200 { Ok(answer.body) } else { Err(std::io::Error::other(answer.text())) }
+    }
+
+    /// Does what [`GHOST`] needs and only a person on the node can do: ends the process that holds a container which the engine
+    /// refused to start for that. Returns the containers.
+    pub(crate) fn lay_ghosts(&self) -> Vec<String> {
+        let ids = self.containers().into_iter().map(|container| container["Id"].as_str().expect("an ID").to_owned());
+        let is_held = |id: &String| {
+            let (status, text) = self.try_call("GET", &format!("/containers/{id}/json"), &Value::Null);
+            let state = &serde_json::from_str::<Value>(&text).unwrap_or_default()["State"];
+            let error = state["Error"].as_str().unwrap_or_default();
+            status == 200 && state["Running"] == false && error.contains("task ") && error.contains(GHOST)
+        };
+        let held: Vec<String> = ids.filter(is_held).collect();
+        for id in &held {
+            // None left is as good: the engine remembers its last refusal until the next start.
+            let shim = format!("containerd-shim.* -id {id}");
+            Command::new("pkill").args(["-9", "-f", &shim]).status().expect("pkill is everywhere");
+        }
+        held
+    }
+
+    /// Starts a container, as a person does who does not mind if that is refused.
+    pub(crate) fn try_start(&self, container: &str) {
+        self.try_call("POST", &format!("/containers/{container}/start"), &Value::Null);
     }
 
     /// All containers of the scenario, running or not.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::engine::GHOST;
 use super::eventually;
 
 /// A role says that it is ready, or ends, within this time. A start makes keys and opens a database; the rest is room for
@@ -105,18 +106,19 @@ impl Drop for Role {
     fn drop(&mut self) {
         self.end();
         let log = self.log();
-        let alarm = log.lines().find(|line| line.contains(" ERROR ") && !self.is_about_others(line));
+        let alarm = log.lines().find(|line| line.contains(" ERROR ") && !self.is_excused(line));
         assert!(alarm.is_none() || std::thread::panicking(), "{} calls for help: {alarm:?}", self.name);
     }
 }
 
 impl Role {
-    /// Whether a line of the log is about the containers of another scenario: the engines are shared, so an agent sees
-    /// replacements that are not its own, and rightly says so.
-    fn is_about_others(&self, line: &str) -> bool {
+    /// Whether a line of the log is no fault of ours. It is about the containers of another scenario: the engines are shared, so
+    /// an agent sees replacements that are not its own, and rightly says so. Or an engine that was killed holds a ghost.
+    fn is_excused(&self, line: &str) -> bool {
         let home = self.log.parent().and_then(Path::file_name).and_then(OsStr::to_str).unwrap_or_default();
         let scenario = home.split('.').next().unwrap_or_default();
-        line.contains(" container=") && !line.contains(&format!(" container={scenario}-"))
+        let of_others = line.contains(" container=") && !line.contains(&format!(" container={scenario}-"));
+        of_others || (line.contains("could not start the old container again") && line.contains(GHOST))
     }
 
     fn end(&mut self) {
