@@ -142,7 +142,11 @@ async fn ask(handle: &Handle, request: Request) {
 async fn tested(handle: &Handle, number: usize) {
     ask(handle, Request::Seen { app: app(), digest: digest(number), created: None }).await;
     let (app, digest, suite) = (app(), digest(number), "default".to_owned());
-    ask(handle, Request::Report { app, digest, suite, result: TestResult::Passed, url: None, created: None }).await;
+    ask(
+        handle,
+        Request::Report { app, digest, suite, result: TestResult::Passed, url: None, from: None, created: None },
+    )
+    .await;
 }
 
 /// Processor time of this process so far.

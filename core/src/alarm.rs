@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::duration;
+use crate::freshness::CountedFrom;
 use crate::ids::{AppName, NodeName};
 use crate::image::ImageRef;
 
@@ -32,8 +33,11 @@ pub enum Alarm {
         node: NodeName,
         /// Its container's name.
         container: String,
-        /// When its image was built.
-        built: DateTime<Utc>,
+        /// From when its age counts.
+        since: DateTime<Utc>,
+        /// What happened then.
+        #[serde(default)]
+        counted_from: CountedFrom,
     },
     /// Nobody knows what an app's tag points to.
     RegistrySilent {
@@ -67,6 +71,9 @@ pub enum AlarmKind {
 }
 
 impl AlarmKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Stale, Self::RegistrySilent, Self::NodeAway];
+
     /// The word by which scripts know it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -142,12 +149,16 @@ impl Alarm {
 impl fmt::Display for Alarm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Stale { app, stale, instances, max_age, node, container, built } => write!(
+            Self::Stale { app, stale, instances, max_age, node, container, since, counted_from } => write!(
                 f,
                 "{stale} of {instances} instances of {app} run an image older than {}; the oldest, {container} on {node}, \
-                 was built {}",
+                 {} {}",
                 duration::format(*max_age),
-                second(built),
+                match counted_from {
+                    CountedFrom::Built => "was built",
+                    CountedFrom::FirstSeen => "has no date of its build and was first seen",
+                },
+                second(since),
             ),
             Self::RegistrySilent { image, error, since, .. } => {
                 write!(f, "{} cannot be looked at since {}: {error}", image.familiar(), second(since))

@@ -30,6 +30,7 @@ fn passed(number: u8, created: Option<DateTime<Utc>>) -> Event {
         by: "ci".into(),
         at: at(0),
         url: None,
+        from: None,
     };
     Event::TestReported { app: app(), digest: digest(number), report, created }
 }

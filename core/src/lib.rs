@@ -13,6 +13,7 @@ pub mod duration;
 pub mod event;
 pub mod fence;
 pub mod fleet;
+pub mod freshness;
 pub mod ids;
 pub mod image;
 pub mod instance;

@@ -1,6 +1,7 @@
 //! Releases and the gate: what is known of a digest, and whether it may be a rollout's target.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,9 @@ pub struct TestReport {
     pub at: DateTime<Utc>,
     /// Where to read more.
     pub url: Option<String>,
+    /// The network address from which it came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<IpAddr>,
 }
 
 /// A digest that is never started again automatically.
@@ -205,6 +209,7 @@ mod tests {
                 by: "ci".into(),
                 at: at(second),
                 url: None,
+                from: None,
             })
             .collect();
         release

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use nightshift_proto::pb;
 use serde::Serialize;
 
+use super::age::{Age, Freshness};
 use super::release::Release;
 use super::{Wait, all, instant, json, json_outline, text, wait_lines, word};
 use crate::output::table::{facts, or_nothing, parts, short_digest, table};
@@ -30,6 +31,7 @@ pub(crate) struct App {
     pub(crate) waiting_on: Vec<Wait>,
     /// The quiet hours now.
     pub(crate) window: Option<Window>,
+    pub(crate) freshness: Freshness,
     pub(crate) spec: serde_json::Value,
 }
 
@@ -46,6 +48,7 @@ pub(crate) struct Instance {
     pub(crate) image_id: String,
     pub(crate) digest: Option<String>,
     pub(crate) image_created: Option<DateTime<Utc>>,
+    pub(crate) age: Option<Age>,
     /// Why it would not be replaced.
     pub(crate) refusal: Option<String>,
 }
@@ -77,6 +80,7 @@ impl From<pb::App> for App {
             rollout: text(app.rollout),
             waiting_on: all(app.waiting_on),
             window: app.window.map(window),
+            freshness: app.freshness.map(Freshness::from).unwrap_or_default(),
             spec: json(&app.spec_json),
         }
     }
@@ -91,6 +95,7 @@ impl From<pb::AppInstance> for Instance {
             state: word(instance.state().as_str_name(), "CONTAINER_STATE_"),
             health: word(instance.health().as_str_name(), "CONTAINER_HEALTH_"),
             digest: text(found.digest),
+            age: found.age.map(Age::from),
             image_created: instant(instance.image_created),
             refusal: text(instance.refusal),
             container: instance.container,
@@ -144,6 +149,8 @@ impl Human for App {
             ("newest", release(&self.newest)),
             ("target", release(&self.target)),
             ("current", format!("{} instances", self.current())),
+            ("oldest", self.freshness.oldest()),
+            ("last tested", self.freshness.last_tested()),
             ("window", window),
             ("rollout", or_nothing(self.rollout.as_deref())),
             ("waiting on", wait_lines(&self.waiting_on, page, "            ")),
@@ -156,11 +163,12 @@ impl Human for App {
                 instance.state.clone(),
                 instance.health.clone(),
                 short_digest(instance.digest.as_deref()),
+                self.freshness.words(instance.age.as_ref()),
                 when(instance.image_created, page.now),
                 or_nothing(instance.refusal.as_deref()),
             ]
         };
-        let header = ["NODE", "CONTAINER", "STATE", "HEALTH", "DIGEST", "BUILT", "REFUSAL"];
+        let header = ["NODE", "CONTAINER", "STATE", "HEALTH", "DIGEST", "AGE", "BUILT", "REFUSAL"];
         let instances = table(page, header, self.instances.iter().map(row), "no instances");
         let spec = if self.spec.is_null() { String::new() } else { json_outline(&self.spec) };
         parts([head, instances, spec])

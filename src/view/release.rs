@@ -44,6 +44,8 @@ pub(crate) struct TestReport {
     pub(crate) by: Option<String>,
     pub(crate) at: Option<DateTime<Utc>>,
     pub(crate) url: Option<String>,
+    /// The address that it came from.
+    pub(crate) from: Option<String>,
 }
 
 impl From<pb::Release> for Release {
@@ -57,6 +59,7 @@ impl From<pb::Release> for Release {
             by: text(report.by),
             at: instant(report.at),
             url: text(report.url),
+            from: text(report.from),
         };
         Self {
             app: release.app,
@@ -115,11 +118,12 @@ impl Human for Release {
                 or_nothing(report.suite.as_deref()),
                 report.result.to_owned(),
                 or_nothing(report.by.as_deref()),
+                or_nothing(report.from.as_deref()),
                 when(report.at, page.now),
                 or_nothing(report.url.as_deref()),
             ]
         };
-        let header = ["TEST", "SUITE", "RESULT", "BY", "WHEN", "LINK"];
+        let header = ["TEST", "SUITE", "RESULT", "BY", "FROM", "WHEN", "LINK"];
         parts([head, table(page, header, self.reports.iter().map(row), "no test reports")])
     }
 }

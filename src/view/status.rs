@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::app::App;
 use super::node::Node;
 use super::rollout::Rollout;
-use super::{all, instant};
+use super::{all, instant, text};
 use crate::output::table::{heading, or_nothing, parts, short_digest, table, yes_no};
 use crate::output::time::{NOTHING, local, when};
 use crate::output::{Human, Page};
@@ -21,6 +21,8 @@ pub(crate) struct Status {
     pub(crate) epoch: u64,
     /// What someone must act on.
     alarms: Vec<String>,
+    /// Those of them that are facts of the event log.
+    raised: Vec<Alarm>,
     apps: Vec<App>,
     pub(crate) nodes: Vec<Node>,
     rollouts: Vec<Rollout>,
@@ -33,10 +35,28 @@ impl From<pb::Status> for Status {
             version: status.version,
             epoch: status.epoch,
             alarms: status.alarms,
+            raised: all(status.raised),
             apps: all(status.apps),
             nodes: all(status.nodes),
             rollouts: all(status.rollouts),
         }
+    }
+}
+
+/// An alarm that has begun and not ended.
+#[derive(Debug, Serialize)]
+struct Alarm {
+    kind: String,
+    app: Option<String>,
+    node: Option<String>,
+    message: String,
+    since: Option<DateTime<Utc>>,
+}
+
+impl From<pb::Alarm> for Alarm {
+    fn from(alarm: pb::Alarm) -> Self {
+        let since = instant(alarm.since);
+        Self { kind: alarm.kind, app: text(alarm.app), node: text(alarm.node), message: alarm.message, since }
     }
 }
 
@@ -65,9 +85,16 @@ impl Status {
     fn apps(&self, page: &Page) -> String {
         let row = |app: &App| {
             let enabled = if app.enabled { "" } else { " (disabled)" };
-            [format!("{}{enabled}", app.name), app.current(), app.running(), app.newest(), app.window(page)]
+            [
+                format!("{}{enabled}", app.name),
+                app.current(),
+                app.freshness.oldest(),
+                app.running(),
+                app.newest(),
+                app.window(page),
+            ]
         };
-        let header = ["APP", "CURRENT", "RUNNING", "NEWEST", "WINDOW"];
+        let header = ["APP", "CURRENT", "AGE", "RUNNING", "NEWEST", "WINDOW"];
         table(page, header, self.apps.iter().map(row), "no apps: `nightshift apply FILE` adds one")
     }
 

@@ -35,6 +35,7 @@ pub(crate) fn tested() -> pb::Release {
             by: "token ci-web".into(),
             at: at(120),
             url: "https://ci.example/17".into(),
+            from: "192.0.2.17".into(),
         }],
         known_good_at: at(7200),
         eligible: true,
@@ -78,6 +79,7 @@ fn instance(node: &str, container: &str, digit: char, connected: bool) -> pb::Ap
         node: node.into(),
         node_connected: connected,
         digest: digest(digit),
+        age: connected.then(|| age(5, pb::AgeOrigin::Built, pb::AgeState::Aging)),
         instance: Some(pb::Instance {
             app: "web".into(),
             container_id: digit.to_string().repeat(64),
@@ -93,6 +95,15 @@ fn instance(node: &str, container: &str, digit: char, connected: bool) -> pb::Ap
             start_first_obstacles: vec![],
         }),
     }
+}
+
+fn age(days: i64, counted_from: pb::AgeOrigin, state: pb::AgeState) -> pb::Age {
+    let (counted_from, state) = (counted_from.into(), state.into());
+    pb::Age { since: at(-86_400 * days), age: Some(days_of(days)), counted_from, state }
+}
+
+const fn days_of(days: i64) -> prost_types::Duration {
+    prost_types::Duration { seconds: 86_400 * days, nanos: 0 }
 }
 
 pub(crate) fn app() -> pb::App {
@@ -112,6 +123,12 @@ pub(crate) fn app() -> pb::App {
             open: false,
             changes_at: at(93_600),
             text: "opens at 2026-01-05 22:00 America/Moncton".into(),
+        }),
+        freshness: Some(pb::Freshness {
+            max_age: Some(days_of(7)),
+            oldest: Some(age(9, pb::AgeOrigin::Built, pb::AgeState::Stale)),
+            last_tested: Some(age(1, pb::AgeOrigin::FirstSeen, pb::AgeState::Fresh)),
+            stale: 1,
         }),
     }
 }
@@ -331,8 +348,14 @@ pub(crate) fn status(empty: bool) -> pb::Status {
         nodes: nodes(empty),
         rollouts: if empty { Vec::new() } else { vec![rolling(), waiting()] },
         alarms: if empty { Vec::new() } else { vec!["node `n2` is not connected".into()] },
+        raised: if empty { Vec::new() } else { vec![raised()] },
         version: env!("CARGO_PKG_VERSION").into(),
     }
+}
+
+fn raised() -> pb::Alarm {
+    let (kind, node, message) = ("node_away".into(), "n2".into(), "node `n2` is not connected".into());
+    pb::Alarm { kind, app: String::new(), node, message, since: at(310) }
 }
 
 pub(crate) fn events() -> Vec<pb::Event> {

@@ -79,7 +79,10 @@ impl Coordinator {
         let (tested, suite) = (digest(2), "default".to_owned());
         new.ask(Request::Seen { app: app(), digest: tested.clone(), created: None }, rules);
         let result = TestResult::Passed;
-        new.ask(Request::Report { app: app(), digest: tested, suite, result, url: None, created: None }, rules);
+        new.ask(
+            Request::Report { app: app(), digest: tested, suite, result, url: None, from: None, created: None },
+            rules,
+        );
         let orders = new.settle(rules);
         (new, orders)
     }

@@ -110,7 +110,7 @@ impl Fixture {
         self.ask(Request::Seen { app: app(), digest: digest(number), created: None }).await;
         let (app, digest, suite) = (app(), digest(number), "default".to_owned());
         let result = TestResult::Passed;
-        self.ask(Request::Report { app, digest, suite, result, url: None, created: None }).await;
+        self.ask(Request::Report { app, digest, suite, result, url: None, from: None, created: None }).await;
     }
 
     async fn state(&self) -> Option<RolloutState> {

@@ -4,6 +4,7 @@
 
 mod apps;
 mod events;
+mod freshness;
 mod nodes;
 mod quiet;
 pub(crate) mod refusal;

@@ -85,6 +85,7 @@ impl Operator {
             suite: suite.clone(),
             result,
             url: Some(url).filter(|url| !url.is_empty()),
+            from: from.map(|from| from.ip().to_canonical()),
             created,
         };
         let facts = self.driver.request(request, actor(principal)).await?;

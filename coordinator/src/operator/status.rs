@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use nightshift_core::alarm::{AlarmKey, AlarmKind};
+use chrono::{DateTime, Utc};
+use nightshift_core::alarm::{Alarm, AlarmKey, AlarmKind};
 use nightshift_core::catalog::App;
 use nightshift_core::ids::{AppName, NodeName};
 use nightshift_core::rollout::{RolloutState, StepState, WaitingOn};
@@ -33,7 +34,18 @@ fn status(view: &View<'_>) -> pb::Status {
         nodes: view::nodes(view),
         rollouts: open.map(|rollout| view::rollout(rollout, view)).collect(),
         alarms: alarms(view),
+        raised: view.control.alarms(view.fleet, view.now).iter().map(raised).collect(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+fn raised((alarm, since): &(Alarm, DateTime<Utc>)) -> pb::Alarm {
+    pb::Alarm {
+        kind: alarm.kind().as_str().to_owned(),
+        app: alarm.app().map(ToString::to_string).unwrap_or_default(),
+        node: alarm.node().map(ToString::to_string).unwrap_or_default(),
+        message: alarm.to_string(),
+        since: Some(from_timestamp(*since)),
     }
 }
 

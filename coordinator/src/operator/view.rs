@@ -2,6 +2,8 @@
 
 use nightshift_core::catalog::{App, Availability};
 use nightshift_core::fleet::NodeImage;
+use nightshift_core::ids::NodeName;
+use nightshift_core::instance::InstanceView;
 use nightshift_core::quiet::{QuietHours, WindowState};
 use nightshift_core::release::{Release, TestResult};
 use nightshift_core::rollout::{Candidate, Rollout, RolloutState, Step, StepState, WaitingOn, running_digest};
@@ -11,6 +13,7 @@ use nightshift_proto::pb;
 use tonic::Status;
 
 use crate::driver::View;
+use crate::operator::freshness;
 use crate::store;
 
 /// A failure of the coordinator itself: logged in full, told in brief.
@@ -38,18 +41,14 @@ pub(super) fn wait(reason: &WaitingOn) -> pb::Wait {
 pub(super) fn app(app: &App, view: &View<'_>) -> pb::App {
     let name = &app.spec.name;
     let target = app.target(view.now);
-    let member = |node| view.control.catalog().node(node).is_some_and(|known| app.spec.nodes.matches(&known.labels));
-    let here: Vec<_> = view.fleet.instances(name).filter(|(node, _)| member(*node)).collect();
-    // Where nothing may be a target yet, what the tag shows is what there is to be up to date with.
-    let wanted = target.or_else(|| app.releases.last());
-    let current =
-        here.iter().filter(|(_, instance)| wanted.is_some_and(|wanted| instance.runs(&wanted.digest))).count();
-    let instances = here.iter().map(|(node, instance)| {
+    let (current, _) = instances_current(app, view);
+    let instances = members(app, view).map(|(node, instance)| {
         let at_target = target.filter(|target| instance.runs(&target.digest)).map(|target| target.digest.clone());
         let digest = at_target.or_else(|| running_digest(app, instance));
         pb::AppInstance {
+            age: app.age_of(node, instance, view.now).map(|age| freshness::age(app, &age, view.now)),
             node: node.to_string(),
-            instance: Some((*instance).into()),
+            instance: Some(instance.into()),
             node_connected: true,
             digest: digest.map(|digest| digest.to_string()).unwrap_or_default(),
         }
@@ -74,7 +73,23 @@ pub(super) fn app(app: &App, view: &View<'_>) -> pb::App {
         spec_json: serde_json::to_string(&app.spec).unwrap_or_default(),
         instances_current: u32::try_from(current).unwrap_or(u32::MAX),
         window: app.spec.quiet_hours.as_ref().map(|quiet| window(quiet, view)),
+        freshness: Some(freshness::freshness(app, view)),
     }
+}
+
+/// Instances on connected nodes that the app selects.
+fn members<'a>(app: &'a App, view: &'a View<'_>) -> impl Iterator<Item = (&'a NodeName, &'a InstanceView)> {
+    let member = |node| view.control.catalog().node(node).is_some_and(|known| app.spec.nodes.matches(&known.labels));
+    view.fleet.instances(&app.spec.name).filter(move |(node, _)| member(*node))
+}
+
+/// How many instances run what they should, and how many there are.
+pub(crate) fn instances_current(app: &App, view: &View<'_>) -> (usize, usize) {
+    // Where nothing may be a target yet, what the tag shows is what there is to be up to date with.
+    let wanted = app.target(view.now).or_else(|| app.releases.last());
+    let runs = |instance: &InstanceView| wanted.is_some_and(|wanted| instance.runs(&wanted.digest));
+    let current = members(app, view).filter(|(_, instance)| runs(instance)).count();
+    (current, members(app, view).count())
 }
 
 /// Instances whose node does not say anything: they are not forgotten, only unknown.
@@ -92,6 +107,7 @@ fn away<'a>(app: &'a App, view: &'a View<'_>) -> impl Iterator<Item = pb::AppIns
         }),
         node_connected: view.fleet.node(node).is_some(),
         digest: String::new(),
+        age: None,
     })
 }
 
@@ -119,6 +135,7 @@ pub(super) fn release(app: &App, release: &Release, view: &View<'_>) -> pb::Rele
         by: report.by.clone(),
         at: Some(from_timestamp(report.at)),
         url: report.url.clone().unwrap_or_default(),
+        from: report.from.map(|from| from.to_string()).unwrap_or_default(),
     };
     let running = view.fleet.instances(&app.spec.name).filter(|(_, instance)| instance.runs(&release.digest)).count();
     let quarantine = release.quarantine.as_ref();

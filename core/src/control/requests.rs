@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use std::net::IpAddr;
+
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::catalog::{App, Availability};
@@ -70,6 +72,8 @@ pub enum Request {
         result: TestResult,
         /// Where to read more.
         url: Option<String>,
+        /// The network address from which it came.
+        from: Option<IpAddr>,
         /// When the image was built, if the registry could be asked.
         created: Option<DateTime<Utc>>,
     },
@@ -158,8 +162,8 @@ impl Control {
             }
             Request::Remove { app, reason } => self.remove_app(app, reason)?,
             Request::Seen { app, digest, created } => self.seen(app, digest, created),
-            Request::Report { app, digest, suite, result, url, created } => {
-                let report = TestReport { kind: TestKind::Ci, suite, result, by: by.0.clone(), at: now, url };
+            Request::Report { app, digest, suite, result, url, from, created } => {
+                let report = TestReport { kind: TestKind::Ci, suite, result, by: by.0.clone(), at: now, url, from };
                 self.report(app, digest, report, created)?
             }
             Request::Quarantine { app, digest, quarantined, reason } => {

@@ -11,7 +11,6 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::AppName;
@@ -206,22 +205,9 @@ impl fmt::Display for TestKind {
 /// How old what runs may become.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Freshness {
-    /// Largest age of a running image, counted from its `created` time.
+    /// Largest age of a running image: [`crate::freshness`] says from when it counts.
     #[serde(with = "crate::duration::text")]
     pub max_age: Duration,
-}
-
-/// Images that claim to be built before this second (2013-01-01, when there was no Docker yet) come from reproducible
-/// builds with a fixed date: it says nothing about their age.
-const EARLIEST_BUILD: i64 = 1_356_998_400;
-
-impl Freshness {
-    /// Whether an image that was built then is too old now.
-    #[must_use]
-    pub fn is_over(&self, built: DateTime<Utc>, now: DateTime<Utc>) -> bool {
-        let age = (now - built).to_std().unwrap_or_default();
-        built.timestamp() >= EARLIEST_BUILD && age > self.max_age
-    }
 }
 
 /// How a container is judged after it was started. In every case it must stay up, without a restart.
@@ -276,23 +262,6 @@ mod tests {
         }
         for bad in ["", "*", "**", "a b", "a/b", &"x".repeat(129)] {
             assert!(bad.parse::<NamePattern>().is_err(), "{bad:?} was accepted");
-        }
-    }
-
-    #[test]
-    fn an_image_is_too_old_by_its_build_and_a_fixed_date_says_nothing() {
-        let at = |second| DateTime::from_timestamp(second, 0).expect("in range");
-        let freshness = Freshness { max_age: Duration::from_secs(60) };
-        let now = at(1_800_000_000);
-        for (built, expect) in [
-            (1_800_000_000 - 60, false),
-            (1_800_000_000 - 61, true),
-            (1_800_000_000 + 60, false),
-            (0, false),
-            (EARLIEST_BUILD - 1, false),
-            (EARLIEST_BUILD, true),
-        ] {
-            assert_eq!(freshness.is_over(at(built), now), expect, "built at {built}");
         }
     }
 

@@ -1,30 +1,24 @@
 //! Instances whose image is older than their app's `freshness` allows.
 
-use chrono::TimeDelta;
-
 use crate::alarm::{Alarm, AlarmKey, AlarmKind};
 use crate::catalog::App;
 use crate::control::alarms::Judged;
+use crate::freshness::Level;
 use crate::rollout::Context;
-
-/// Just behind an instant at which something is still within a limit.
-const BEHIND: TimeDelta = TimeDelta::milliseconds(1);
 
 /// One alarm for the whole app: what helps is the same for all its instances.
 pub(super) fn judge(app: &App, context: &Context<'_>, judged: &mut Judged) {
     let Some(freshness) = &app.spec.freshness else { return };
     let name = &app.spec.name;
-    let max_age = TimeDelta::from_std(freshness.max_age).unwrap_or(TimeDelta::MAX);
     let mut old = Vec::new();
     for (node, instance) in context.fleet.instances(name) {
-        let Some(built) = instance.image_created else { continue };
-        if freshness.is_over(built, context.now) {
-            old.push((built, node, &instance.container));
-        } else if let Some(end) = built.checked_add_signed(max_age).and_then(|end| end.checked_add_signed(BEHIND)) {
-            judged.look_again(end);
+        let Some(age) = app.age_of(node, instance, context.now) else { continue };
+        match freshness.judge(&age, context.now) {
+            Level::Stale => old.push((age, node, &instance.container)),
+            Level::Fresh | Level::Aging => freshness.stale_at(&age).into_iter().for_each(|at| judged.look_again(at)),
         }
     }
-    if let Some((built, node, container)) = old.iter().min() {
+    if let Some((age, node, container)) = old.iter().min() {
         judged.holds(Alarm::Stale {
             app: name.clone(),
             stale: old.len(),
@@ -32,7 +26,8 @@ pub(super) fn judge(app: &App, context: &Context<'_>, judged: &mut Judged) {
             max_age: freshness.max_age,
             node: (*node).clone(),
             container: (*container).clone(),
-            built: *built,
+            since: age.since,
+            counted_from: age.counted_from,
         });
     } else if app.adopted.keys().any(|(node, _)| !context.fleet.is_inventoried(node)) {
         // The old one may be there: nobody can see it.

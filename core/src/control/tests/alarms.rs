@@ -49,12 +49,44 @@ fn an_image_that_becomes_too_old_is_an_alarm_once_and_its_end_is_told() {
     let now =
         "2 of 2 instances of web run an image older than 7d; the oldest, web on n1, was built 2027-01-14 08:00:00 UTC";
     assert_eq!(holding(&bench), [(6 * DAY + 1, now.to_owned())], "what is shown is what is known now");
-    bench.inventory("n1", vec![built(8 * DAY)]);
-    bench.inventory("n2", vec![built(8 * DAY)]);
+    let newer = || vec![InstanceView { image_created: Some(at(8 * DAY)), ..instance("web", 2) }];
+    bench.inventory("n1", newer());
+    bench.inventory("n2", newer());
     bench.wait(1);
     let over = raised.replace("alarm: ", "no longer an alarm: ");
     assert_eq!(told(&bench)[1..], [(8 * DAY + 2, over)]);
     assert_eq!(holding(&bench), []);
+}
+
+#[test]
+fn an_image_whose_build_has_no_real_date_is_as_old_as_its_digest_is_known() {
+    let mut bench = weekly(&["n1"]);
+    let reproducible =
+        |second| InstanceView { image_created: DateTime::from_timestamp(second, 0), ..instance("web", 1) };
+    for date in [0, 315_532_800] {
+        bench.inventory("n1", vec![reproducible(date)]);
+        bench.run();
+        assert_eq!(told(&bench), [], "built in 1970 or 1980, and seen today");
+    }
+    bench.wait(7 * DAY + 1);
+    let expect = "alarm: 1 of 1 instances of web run an image older than 7d; the oldest, web on n1, has no date of its build and \
+                  was first seen 2027-01-15 08:00:00 UTC";
+    assert_eq!(told(&bench), [(7 * DAY + 1, expect.to_owned())]);
+}
+
+#[test]
+fn the_last_tested_digest_keeps_its_age_when_its_tests_are_too_old() {
+    let mut bench = Bench::with(&["n1"], |spec| spec.gate.max_age = Some(Duration::from_secs(3600)));
+    let tested = |bench: &Bench| {
+        let app = bench.control.catalog().app(&app()).expect("applied").clone();
+        app.age_of_last_tested(at(bench.now)).map(|age| (age.since - at(0)).num_seconds())
+    };
+    assert_eq!(tested(&bench), None);
+    bench.wait(100);
+    bench.tested(2);
+    bench.wait(2 * DAY);
+    bench.seen(3);
+    assert_eq!(tested(&bench), Some(100), "digest 3 is newer, and nobody has tested it");
 }
 
 #[test]

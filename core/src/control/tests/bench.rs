@@ -144,7 +144,8 @@ impl Bench {
 
     pub(super) fn reports(&mut self, number: u8, result: TestResult) {
         let (app, digest) = (app(), digest(number));
-        let report = Request::Report { app, digest, suite: "default".into(), result, url: None, created: None };
+        let report =
+            Request::Report { app, digest, suite: "default".into(), result, url: None, from: None, created: None };
         self.ask(report).expect("known app");
     }
 

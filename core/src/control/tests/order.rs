@@ -148,6 +148,7 @@ fn an_app_waits_for_the_apps_that_go_first_even_if_their_rollout_is_only_due() {
             by: "ci".into(),
             at: at(0),
             url: None,
+            from: None,
         };
         Event::TestReported { app: of.clone(), digest: digest(2), report, created: None }
     };
@@ -194,6 +195,7 @@ fn a_node_works_for_one_rollout_at_a_time() {
         suite: "default".into(),
         result: TestResult::Passed,
         url: None,
+        from: None,
         created: None,
     };
     bench.ask(report).expect("known");

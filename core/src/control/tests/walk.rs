@@ -292,7 +292,7 @@ impl World {
             0..=4 => Request::Seen { app, digest, created: None },
             5..=8 => {
                 let result = if self.rng.chance(10) { TestResult::Failed } else { TestResult::Passed };
-                Request::Report { app, digest, suite: "default".into(), result, url: None, created: None }
+                Request::Report { app, digest, suite: "default".into(), result, url: None, from: None, created: None }
             }
             9..=10 => {
                 let mut some = || self.rng.chance(30);
