@@ -6,6 +6,7 @@ pub mod config;
 pub mod data_dir;
 pub mod driver;
 pub mod http;
+pub(crate) mod metrics;
 pub mod operator;
 pub mod registry;
 pub mod secret;

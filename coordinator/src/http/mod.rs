@@ -5,6 +5,7 @@
 
 mod body;
 mod hooks;
+mod metrics;
 mod problem;
 mod reports;
 mod serve;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use tokio::sync::watch;
@@ -66,9 +67,8 @@ impl Api {
         Router::new()
             .route("/v1/apps/{app}/reports", post(reports::report))
             .route("/v1/hooks/registry/{name}", post(hooks::notify))
-            .method_not_allowed_fallback(async || {
-                Problem::new(StatusCode::METHOD_NOT_ALLOWED, "only POST is served at this path")
-            })
+            .route("/metrics", get(metrics::page).fallback(async || Problem::other_method("GET, HEAD")))
+            .method_not_allowed_fallback(async || Problem::other_method("POST"))
             .fallback(nothing_here)
             .with_state(self)
     }
@@ -82,5 +82,5 @@ async fn nothing_here(request: Request) -> Response {
         return Response::from_parts(parts, axum::body::Body::empty());
     }
     let problem = Problem::new(StatusCode::NOT_FOUND, "nothing is served at this path");
-    problem.hint("`docs/http.md` has what is: reports of tests go to `/v1/apps/APP/reports`, webhooks to `/v1/hooks/registry/NAME`").into_response()
+    problem.hint("`docs/http.md` has what is: reports of tests go to `/v1/apps/APP/reports`, webhooks to `/v1/hooks/registry/NAME`, numbers for Prometheus are at `/metrics`").into_response()
 }

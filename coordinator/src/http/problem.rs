@@ -20,11 +20,20 @@ pub(super) struct Problem {
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
+    /// The methods that the path knows, where it is asked by another one.
+    #[serde(skip)]
+    allow: Option<&'static str>,
 }
 
 impl Problem {
     pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), hint: None }
+        Self { status, message: message.into(), hint: None, allow: None }
+    }
+
+    /// The path knows only these methods.
+    pub(super) fn other_method(allow: &'static str) -> Self {
+        let message = format!("only {allow} is served at this path");
+        Self { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, message) }
     }
 
     pub(super) fn hint(self, hint: impl Into<String>) -> Self {
@@ -52,7 +61,12 @@ impl From<Status> for Problem {
             Some((message, hint)) => (message, Some(hint)),
             None => (status.message(), None),
         };
-        Self { status: code, message: message.to_owned(), hint: in_text.or(in_metadata).map(str::to_owned) }
+        Self {
+            status: code,
+            message: message.to_owned(),
+            hint: in_text.or(in_metadata).map(str::to_owned),
+            allow: None,
+        }
     }
 }
 
@@ -63,8 +77,8 @@ impl IntoResponse for Problem {
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if self.status == StatusCode::METHOD_NOT_ALLOWED {
-            headers.insert(ALLOW, HeaderValue::from_static("POST"));
+        if let Some(allow) = self.allow {
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
         if matches!(self.status, StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE) {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));

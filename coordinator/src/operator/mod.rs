@@ -25,10 +25,12 @@ use nightshift_proto::pb::operator_service_server::OperatorService;
 use tonic::{Request, Response, Status};
 
 use crate::driver::{Clock, Handle};
+use crate::metrics;
 use crate::registry::ImageSource;
 use crate::store::Store;
 use crate::trust::{Permission, Principal, Trust};
 pub(crate) use reports::{Kept, Reported};
+pub(crate) use view::instances_current;
 
 /// Longest reason that a person can give, in bytes: it stands in the audit log for ever.
 const REASON_LIMIT_BYTES: usize = 1000;
@@ -57,6 +59,14 @@ impl Operator {
         clock: Clock,
     ) -> Self {
         Self { driver, trust, store, images, clock }
+    }
+
+    /// What is known, as numbers. Who may see it has been looked at by the one who asks.
+    ///
+    /// # Errors
+    /// The coordinator is ending.
+    pub(crate) async fn metrics(&self) -> Result<String, Status> {
+        Ok(self.driver.ask(metrics::render).await?)
     }
 
     /// Who calls, if the caller may do this.

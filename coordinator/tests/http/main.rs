@@ -4,6 +4,7 @@
 
 mod hooks;
 mod limits;
+mod metrics;
 mod reports;
 mod scene;
 #[path = "../support/mod.rs"]
