@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use nightshift_core::config::{self, CoordinatorUrl, ImagePattern, LogConfig, Problems, Secret, Table};
 use nightshift_core::ids::NodeName;
-use nightshift_core::image::Repository;
 use nightshift_core::labels::{Labels, Selector};
+use nightshift_core::signature::KEY_LIMIT;
 
 use crate::engine::DockerEngine;
 
@@ -38,7 +38,7 @@ pub struct AgentConfig {
     /// Docker's `config.json` with the credentials for pulls; `None`: that of the user who runs the agent.
     pub docker_config: Option<PathBuf>,
     /// What the agent refuses, whoever asks.
-    pub limits: Limits,
+    pub limits: LimitsConfig,
     /// What is logged, and how.
     pub log: LogConfig,
 }
@@ -52,19 +52,22 @@ pub enum JoinToken {
     File(PathBuf),
 }
 
-/// What an agent refuses, whoever asks.
+/// What an agent refuses, whoever asks. With the keys read it becomes [`crate::limits::Limits`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Limits {
+pub struct LimitsConfig {
     /// Repositories that may run here; empty: any.
     pub allow_images: Vec<ImagePattern>,
+    /// Images that must be signed.
+    pub signed: Vec<SignedConfig>,
 }
 
-impl Limits {
-    /// Whether containers of this repository may be touched and made here.
-    #[must_use]
-    pub fn allow(&self, repository: &Repository) -> bool {
-        self.allow_images.is_empty() || self.allow_images.iter().any(|pattern| pattern.matches(repository))
-    }
+/// Images that must be signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedConfig {
+    /// Which.
+    pub images: Vec<ImagePattern>,
+    /// Files (PEM) with the keys of which one must have signed.
+    pub key_files: Vec<PathBuf>,
 }
 
 /// Reads an agent file. `file` is used in messages alone.
@@ -83,8 +86,10 @@ fn agent(file: &mut Table<'_>) -> Option<AgentConfig> {
     let data_dir = file.optional("data_dir").unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR));
     let join_token = join_token(file);
     let docker_config = file.optional("docker_config");
-    let limits =
-        file.table("limits", |limits| Limits { allow_images: limits.list("allow_images").unwrap_or_default() });
+    let limits = file.table("limits", |limits| LimitsConfig {
+        allow_images: limits.list("allow_images").unwrap_or_default(),
+        signed: limits.tables("signed", signed),
+    });
     let log = config::log(file);
     Some(AgentConfig {
         coordinator: coordinator?,
@@ -97,6 +102,26 @@ fn agent(file: &mut Table<'_>) -> Option<AgentConfig> {
         limits: limits.unwrap_or_default(),
         log,
     })
+}
+
+fn signed(table: &mut Table<'_>) -> Option<SignedConfig> {
+    for key in ["images", "key_files"] {
+        table.require(key);
+    }
+    let images: Option<Vec<ImagePattern>> = table.list("images");
+    let key_files: Option<Vec<PathBuf>> = table.list("key_files");
+    // Either of them empty would look like a limit and be none, or one that nothing can satisfy.
+    for (key, entries) in [("images", images.as_ref().map(Vec::len)), ("key_files", key_files.as_ref().map(Vec::len))] {
+        let name = table.full(key);
+        match entries {
+            Some(0) => table.problem(key, &format!("`{name}` is empty, allowed is one entry or more"), None),
+            Some(found) if found > KEY_LIMIT => {
+                table.problem(key, &format!("`{name}` has {found} entries, allowed are up to {KEY_LIMIT}"), None);
+            }
+            Some(_) | None => {}
+        }
+    }
+    Some(SignedConfig { images: images?, key_files: key_files? })
 }
 
 fn labels(file: &mut Table<'_>) -> Labels {
@@ -161,19 +186,18 @@ mod tests {
                 data_dir: "/var/lib/nightshift/agent".into(),
                 join_token: None,
                 docker_config: None,
-                limits: Limits::default(),
+                limits: LimitsConfig::default(),
                 log: LogConfig::default(),
             }
         );
-        assert!(config.limits.allow(&"docker.io/library/nginx".parse().expect("well formed")));
     }
 
     #[test]
     fn the_example_is_read() {
         let text = include_str!("../../examples/agent.toml");
         let config = read("agent.toml", text).unwrap_or_else(|problems| panic!("{problems}"));
-        assert!(config.limits.allow(&"registry.example/shop/web".parse().expect("well formed")));
-        assert!(!config.limits.allow(&"docker.io/library/nginx".parse().expect("well formed")));
+        let patterns: Vec<String> = config.limits.allow_images.iter().map(ToString::to_string).collect();
+        assert_eq!(patterns, ["registry.example/*"]);
     }
 
     #[test]
@@ -184,6 +208,32 @@ mod tests {
         let problems = read("agent.toml", text).expect_err("has problems").to_string();
         assert!(!problems.contains("hunter2"));
         insta::assert_snapshot!(problems);
+    }
+
+    #[test]
+    fn images_that_must_be_signed_name_keys_and_what_they_are_for() {
+        let good = "[limits]\n[[limits.signed]]\nimages = ['r.example/*']\nkey_files = ['a.pub', '/b.pub']\n";
+        let config = read("agent.toml", &format!("{SMALLEST}{good}")).expect("valid");
+        let expect = SignedConfig {
+            images: vec!["r.example/*".parse().expect("a pattern")],
+            key_files: vec!["a.pub".into(), "/b.pub".into()],
+        };
+        assert_eq!(config.limits.signed, [expect]);
+        for (wrong, expect) in [
+            ("images = ['*']\n", "agent.toml:2:1: `limits.signed.key_files` is missing"),
+            ("key_files = ['a']\n", "agent.toml:2:1: `limits.signed.images` is missing"),
+            (
+                "images = []\nkey_files = ['a']\n",
+                "agent.toml:3:10: `limits.signed.images` is empty, allowed is one entry or more",
+            ),
+            (
+                "images = ['*']\nkey_files = []\n",
+                "agent.toml:4:13: `limits.signed.key_files` is empty, allowed is one entry or more",
+            ),
+        ] {
+            let problems = read("agent.toml", &format!("{SMALLEST}[[limits.signed]]\n{wrong}")).expect_err(wrong);
+            assert_eq!(problems.to_string(), expect);
+        }
     }
 
     #[test]

@@ -210,6 +210,7 @@ mod tests {
             monitor: Duration::from_secs(30),
             keep_images: 2,
             start_within: Duration::from_secs(60),
+            signatures: Vec::new(),
         }
     }
 

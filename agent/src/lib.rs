@@ -10,6 +10,7 @@ pub mod hooks;
 pub mod identity;
 pub mod inventory;
 pub mod journal;
+pub mod limits;
 pub mod prober;
 pub mod reason;
 pub mod service;

@@ -83,6 +83,7 @@ impl Fleet {
             monitor: Duration::from_millis(100),
             keep_images: 2,
             start_within: Duration::from_secs(30),
+            signatures: Vec::new(),
         }
     }
 }
@@ -155,7 +156,8 @@ async fn an_agent_joins_lists_fetches_replaces_and_says_goodbye() {
     let newer = SimulatedImage::healthy(Utc::now() + chrono::TimeDelta::hours(1), Duration::from_millis(100));
     let new = fleet.registry.push(&fleet.image, newer);
     let app = "web".parse().unwrap();
-    let prepull = Prepull { app, image: fleet.image.clone(), digest: new.clone(), epoch: Epoch(1) };
+    let prepull =
+        Prepull { app, image: fleet.image.clone(), digest: new.clone(), epoch: Epoch(1), signatures: Vec::new() };
     session.say(Theirs::Prepull((&prepull).into())).await;
     known.until(&mut session, |known| known.images.last() == Some(&ImageState::Present)).await;
 

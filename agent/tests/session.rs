@@ -159,6 +159,7 @@ fn order(epoch: u64) -> StepOrder {
         monitor: Duration::from_secs(30),
         keep_images: 2,
         start_within: Duration::from_secs(30),
+        signatures: Vec::new(),
     }
 }
 
@@ -180,7 +181,13 @@ async fn hello_tells_the_journal_and_orders_reach_the_worker() {
     assert_eq!(session.hello.steps, [pb::StepReport::from(&in_flight)]);
     session.welcome(4).await;
 
-    let prepull = Prepull { app: order(4).app, image: order(4).image, digest: order(4).digest, epoch: Epoch(4) };
+    let prepull = Prepull {
+        app: order(4).app,
+        image: order(4).image,
+        digest: order(4).digest,
+        epoch: Epoch(4),
+        signatures: Vec::new(),
+    };
     session.say(Theirs::Prepull((&prepull).into())).await;
     // Of another epoch, or malformed: neither is carried out, and the stream goes on.
     session.say(Theirs::Step((&order(3)).into())).await;

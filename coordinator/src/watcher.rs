@@ -6,16 +6,16 @@
 
 mod follow;
 mod schedule;
+mod target;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use nightshift_core::ids::AppName;
-use nightshift_core::image::{Digest, ImageRef};
+use nightshift_core::image::{Digest, ImageRef, Repository};
+use nightshift_core::signature::Signature;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
@@ -24,6 +24,7 @@ use crate::driver::Clock;
 use crate::registry::{Error, ImageSource};
 pub use follow::follow;
 use schedule::{Schedule, Ticket};
+pub use target::{Followed, Target, Unsigned};
 
 /// How often a reference is checked when nobody says.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
@@ -35,9 +36,6 @@ const CHECK_LIMIT: usize = 8;
 const OBSERVATION_LIMIT: usize = 256;
 /// Requests to check now that are not handled yet.
 const COMMAND_LIMIT: usize = 64;
-
-/// The reference that each app follows.
-pub type Followed = BTreeMap<AppName, ImageRef>;
 
 /// What the watcher saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +50,16 @@ pub enum Observation {
         /// When that was built, if its configuration says so.
         created: Option<DateTime<Utc>>,
     },
-    /// A check failed; says so each time.
+    /// What signatures a digest has; said after each look, for as long as an app misses one.
+    Signatures {
+        /// Where the image is.
+        repository: Repository,
+        /// The image.
+        digest: Digest,
+        /// All of them, the newest last. Nothing about them is believed yet.
+        signatures: Vec<Signature>,
+    },
+    /// A check of a tag failed; says so each time.
     Failed {
         /// The reference.
         image: ImageRef,
@@ -61,7 +68,7 @@ pub enum Observation {
         /// When it is tried again.
         retry_at: DateTime<Utc>,
     },
-    /// The first successful check after failed ones; comes before what was seen.
+    /// The first successful check of a tag after failed ones; comes before what was seen.
     Recovered {
         /// The reference.
         image: ImageRef,
@@ -92,11 +99,11 @@ impl Options {
 
 /// A way to have references checked at once; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Checks(mpsc::Sender<ImageRef>);
+pub struct Checks(mpsc::Sender<Target>);
 
 /// The other end, for [`Watcher::start`].
 #[derive(Debug)]
-pub struct Asked(mpsc::Receiver<ImageRef>);
+pub struct Asked(mpsc::Receiver<Target>);
 
 /// Both ends of a way to have references checked at once.
 #[must_use]
@@ -106,11 +113,10 @@ pub fn checks() -> (Checks, Asked) {
 }
 
 impl Checks {
-    /// Checks a reference as soon as may be, as for a push that a registry told of. One that nobody follows is nothing to
-    /// check.
-    pub async fn ask(&self, image: ImageRef) {
+    /// Looks at something as soon as may be, as for a push that a registry told of. What nobody follows is nothing to look at.
+    pub async fn ask(&self, target: Target) {
         // The other end is gone only when the watcher has ended, and then there is nothing left to check.
-        let _ = self.0.send(image).await;
+        let _ = self.0.send(target).await;
     }
 }
 
@@ -145,15 +151,22 @@ struct Found {
     created: Result<Option<DateTime<Utc>>, Error>,
 }
 
+/// What a look has shown.
+enum Shown {
+    /// Of a tag; nothing where all is as it was.
+    Tag(ImageRef, Option<Found>),
+    Signatures(Repository, Digest, Vec<Signature>),
+}
+
 struct Checked {
     ticket: Ticket,
-    result: Result<Option<Found>, Error>,
+    result: Result<Shown, Error>,
 }
 
 struct Running {
     source: Arc<dyn ImageSource>,
     followed: watch::Receiver<Followed>,
-    asked: mpsc::Receiver<ImageRef>,
+    asked: mpsc::Receiver<Target>,
     observations: mpsc::Sender<Observation>,
     schedule: Schedule,
     clock: Clock,
@@ -179,7 +192,7 @@ impl Running {
                     Ok(()) => self.follow(),
                     Err(_) => return,
                 },
-                Some(image) = self.asked.recv() => self.schedule.check_now(&image, Instant::now()),
+                Some(target) = self.asked.recv() => self.schedule.check_now(&target, Instant::now()),
                 () = at(due), if due.is_some() => {}
                 () = self.observations.closed() => return,
             }
@@ -187,37 +200,47 @@ impl Running {
     }
 
     fn follow(&mut self) {
-        let images = self.followed.borrow_and_update().values().cloned().collect();
-        self.schedule.follow(&images, Instant::now());
+        let targets = self.followed.borrow_and_update().targets();
+        self.schedule.follow(&targets, Instant::now());
     }
 
     async fn ended(&mut self, Checked { ticket, result }: Checked) {
-        let image = ticket.image.clone();
         let now = Instant::now();
         match result {
-            Ok(found) => {
+            Ok(shown) => {
                 let Some(recovered) = self.schedule.succeeded(&ticket, now) else { return };
-                if recovered {
-                    self.say(Observation::Recovered { image: image.clone() }).await;
-                }
-                if let Some(Found { digest, created }) = found {
-                    let known = created.is_ok();
-                    if let Err(error) = &created {
-                        tracing::debug!(%image, %digest, error = error as &dyn std::error::Error, "image age unknown");
-                    }
-                    // Said before, and still not known when it was built: nothing new.
-                    let repeated = ticket.last.as_ref().is_some_and(|last| last.digest == digest) && !known;
-                    self.schedule.seen(&ticket, digest.clone(), known);
-                    if !repeated {
-                        self.say(Observation::Seen { image, digest, created: created.unwrap_or_default() }).await;
+                match shown {
+                    Shown::Tag(image, found) => self.tag_shown(image, &ticket, found, recovered).await,
+                    Shown::Signatures(repository, digest, signatures) => {
+                        self.say(Observation::Signatures { repository, digest, signatures }).await;
                     }
                 }
             }
             Err(error) => {
                 let Some(delay) = self.schedule.failed(&ticket, &error, now) else { return };
-                let retry_at = (self.clock)() + delay;
-                self.say(Observation::Failed { image, error: error.to_string(), retry_at }).await;
+                // A registry that cannot be asked is told of by its tags.
+                if let Target::Tag(image) = ticket.target {
+                    let retry_at = (self.clock)() + delay;
+                    self.say(Observation::Failed { image, error: error.to_string(), retry_at }).await;
+                }
             }
+        }
+    }
+
+    async fn tag_shown(&mut self, image: ImageRef, ticket: &Ticket, found: Option<Found>, recovered: bool) {
+        if recovered {
+            self.say(Observation::Recovered { image: image.clone() }).await;
+        }
+        let Some(Found { digest, created }) = found else { return };
+        let known = created.is_ok();
+        if let Err(error) = &created {
+            tracing::debug!(%image, %digest, error = error as &dyn std::error::Error, "image age unknown");
+        }
+        // Said before, and still not known when it was built: nothing new.
+        let repeated = ticket.last.as_ref().is_some_and(|last| last.digest == digest) && !known;
+        self.schedule.seen(ticket, digest.clone(), known);
+        if !repeated {
+            self.say(Observation::Seen { image, digest, created: created.unwrap_or_default() }).await;
         }
     }
 
@@ -231,15 +254,23 @@ impl Running {
 }
 
 async fn check(source: Arc<dyn ImageSource>, ticket: Ticket) -> Checked {
-    let result = match source.head(&ticket.image).await {
-        Ok(digest) if ticket.last.as_ref().is_some_and(|last| last.digest == digest && last.created_known) => Ok(None),
-        Ok(digest) => {
-            let created = source.created(&ticket.image.repository, &digest).await;
-            Ok(Some(Found { digest, created }))
+    let result = match ticket.target.clone() {
+        Target::Tag(image) => check_tag(&*source, &image, &ticket).await.map(|found| Shown::Tag(image, found)),
+        Target::Signatures(repository, digest) => {
+            let signatures = source.signatures(&repository, &digest).await;
+            signatures.map(|signatures| Shown::Signatures(repository, digest, signatures))
         }
-        Err(error) => Err(error),
     };
     Checked { ticket, result }
+}
+
+async fn check_tag(source: &dyn ImageSource, image: &ImageRef, ticket: &Ticket) -> Result<Option<Found>, Error> {
+    let digest = source.head(image).await?;
+    if ticket.last.as_ref().is_some_and(|last| last.digest == digest && last.created_known) {
+        return Ok(None);
+    }
+    let created = source.created(&image.repository, &digest).await;
+    Ok(Some(Found { digest, created }))
 }
 
 async fn at(due: Option<Instant>) {

@@ -16,6 +16,7 @@ use nightshift_coordinator::watcher::{self, Followed, Observation, Watcher};
 use nightshift_core::docker_config::Credentials;
 use nightshift_core::image::{Digest, ImageRef};
 use nightshift_core::secret::Secret;
+use nightshift_core::signature::{PublicKey, Unverified, verify};
 use support::{PASSWORD, RegistryProcess, Scripted, response, sha256};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -70,6 +71,51 @@ async fn a_tag_leads_to_its_digest_and_the_digest_to_the_time_of_building() {
     let repository = image(&host, "acme/web").repository;
     let error = registry.created(&repository, &digest).await.unwrap_err();
     assert_eq!(error, Error::NotFound { reference: format!("{host}/acme/web@{digest}") });
+}
+
+/// A new key pair of OpenSSL in this directory: the private key's file, and the public key.
+fn key_pair(directory: &std::path::Path, name: &str) -> (PathBuf, PublicKey) {
+    let file = directory.join(name);
+    let openssl = |arguments: &[&str]| {
+        let done = std::process::Command::new("openssl").args(arguments).output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+        String::from_utf8(done.stdout).unwrap()
+    };
+    let path = file.to_str().unwrap();
+    openssl(&["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", path]);
+    let public = openssl(&["pkey", "-in", path, "-pubout"]).parse().unwrap();
+    (file, public)
+}
+
+#[tokio::test]
+async fn signatures_are_found_where_cosign_puts_them_and_a_foreign_one_is_told_from_a_copied_one() {
+    support::install_tls();
+    let Some(process) = RegistryProcess::start(true).await else { return };
+    let host = process.host();
+    let registry = client(with_login(&host, PASSWORD));
+    let directory = tempfile::tempdir().unwrap();
+    let (ours, our_key) = key_pair(directory.path(), "ours");
+    let (theirs, _) = key_pair(directory.path(), "theirs");
+    let keys = [our_key.clone()];
+    let web = image(&host, "web").repository;
+    let digest = process.push("web", "stable", Some("2026-11-20T10:00:00Z")).await;
+    let other = process.push("web", "stable", Some("2026-11-21T10:00:00Z")).await;
+    let parsed: Digest = digest.parse().unwrap();
+    let verdict = async || {
+        let signatures = registry.signatures(&web, &parsed).await.unwrap();
+        (signatures.len(), verify(&parsed, &keys, &signatures).cloned())
+    };
+    assert_eq!(verdict().await, (0, Err(Unverified::NotSigned)));
+    let layers = process.sign("web", &digest, &digest, &theirs, "").await;
+    assert_eq!(verdict().await, (1, Err(Unverified::UnknownKey)));
+    let layers = process.sign("web", &digest, &other, &ours, &layers).await;
+    assert_eq!(verdict().await, (2, Err(Unverified::OtherDigest { digest: other.parse().unwrap() })));
+    process.sign("web", &digest, &digest, &ours, &layers).await;
+    assert_eq!(verdict().await, (3, Ok(our_key)));
+    // Another repository has signatures of its own.
+    assert_eq!(registry.signatures(&image(&host, "db").repository, &parsed).await.unwrap(), []);
+    let nobody = client(Options::default()).signatures(&web, &parsed).await;
+    assert_eq!(nobody, Err(Error::Unauthorized { registry: host, repository: "web".into() }));
 }
 
 #[tokio::test]
@@ -407,7 +453,8 @@ async fn the_watcher_sees_pushes_and_recovers_when_a_killed_registry_is_back() {
     let Some(mut process) = RegistryProcess::start(false).await else { return };
     let web = image(&process.host(), "web:stable");
     let first = process.push("web", "stable", Some("2026-11-20T10:00:00Z")).await;
-    let followed: Followed = BTreeMap::from([("web".parse().unwrap(), web.clone())]);
+    let tags = BTreeMap::from([("web".parse().unwrap(), web.clone())]);
+    let followed = Followed { tags, ..Followed::default() };
     let (_keep, followed) = watch::channel(followed);
     let (_checks, asked) = watcher::checks();
     let often = watcher::Options::every(Duration::from_millis(100));

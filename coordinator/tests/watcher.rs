@@ -9,8 +9,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use nightshift_coordinator::registry::{Error, ImageSource};
-use nightshift_coordinator::watcher::{self, Checks, Followed, Observation, Options, Watcher};
+use nightshift_coordinator::watcher::{self, Checks, Followed, Observation, Options, Target, Unsigned, Watcher};
+use nightshift_core::ids::SpecVersion;
 use nightshift_core::image::{Digest, ImageRef, Repository};
+use nightshift_core::signature::Signature;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 
@@ -21,6 +23,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 struct Script {
     heads: Mutex<VecDeque<Result<Digest, Error>>>,
     ages: Mutex<VecDeque<Result<Option<DateTime<Utc>>, Error>>>,
+    signatures: Mutex<VecDeque<Result<Vec<Signature>, Error>>>,
     asked: Mutex<Vec<(Instant, String)>>,
     /// How long an answer takes.
     latency: Duration,
@@ -41,6 +44,12 @@ impl ImageSource for Script {
 
     async fn created(&self, _: &Repository, _: &Digest) -> Result<Option<DateTime<Utc>>, Error> {
         next(&self.ages)
+    }
+
+    async fn signatures(&self, repository: &Repository, digest: &Digest) -> Result<Vec<Signature>, Error> {
+        let question = Target::Signatures(repository.clone(), digest.clone()).to_string();
+        self.asked.lock().unwrap().push((Instant::now(), question));
+        next(&self.signatures)
     }
 }
 
@@ -73,7 +82,8 @@ struct Scene {
 }
 
 fn follow(apps: &[(&str, &str)]) -> Followed {
-    apps.iter().map(|(app, reference)| (app.parse().unwrap(), image(reference))).collect()
+    let tags = apps.iter().map(|(app, reference)| (app.parse().unwrap(), image(reference))).collect();
+    Followed { tags, ..Followed::default() }
 }
 
 impl Scene {
@@ -166,8 +176,8 @@ async fn a_check_can_be_asked_for() {
     assert_eq!(scene.next().await, seen(1));
     tokio::time::sleep(Duration::from_secs(1)).await;
     let start = Instant::now();
-    scene.checks.ask(image("r.example/nobody")).await;
-    scene.checks.ask(image("r.example/web")).await;
+    scene.checks.ask(Target::Tag(image("r.example/nobody"))).await;
+    scene.checks.ask(Target::Tag(image("r.example/web"))).await;
     assert_eq!(scene.next().await, seen(2));
     assert_eq!(Instant::now(), start);
     assert!(scene.asked().iter().all(|(_, reference)| reference == "r.example/web:latest"));
@@ -182,7 +192,7 @@ async fn a_push_that_is_told_before_the_tag_moves_is_found_by_looking_again() {
         assert_eq!(scene.next().await, seen(1));
         tokio::time::sleep(Duration::from_secs(1)).await;
         let start = Instant::now();
-        scene.checks.ask(image("r.example/web")).await;
+        scene.checks.ask(Target::Tag(image("r.example/web"))).await;
         assert_eq!(scene.next().await, seen(2));
         assert_eq!(start.elapsed().as_millis(), [250, 1000, 5000][late - 1]);
         // Then as always.
@@ -202,7 +212,7 @@ async fn looking_again_and_again_for_what_is_not_there_is_one_failure() {
     );
     assert!(matches!(scene.next().await, Observation::Failed { .. }));
     tokio::time::sleep(Duration::from_secs(1)).await;
-    scene.checks.ask(image("r.example/web")).await;
+    scene.checks.ask(Target::Tag(image("r.example/web"))).await;
     for delay in [0.25, 0.75, 4.0] {
         let now = Utc::now();
         let Observation::Failed { retry_at, .. } = scene.next().await else { panic!("not failed") };
@@ -223,7 +233,7 @@ async fn who_asks_all_the_time_is_answered_five_times_in_a_second() {
     assert_eq!(scene.next().await, seen(1));
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(10) {
-        scene.checks.ask(image("r.example/web")).await;
+        scene.checks.ask(Target::Tag(image("r.example/web"))).await;
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let pauses = scene.pauses();
@@ -239,7 +249,7 @@ async fn a_check_that_is_asked_for_during_a_check_comes_after_it() {
     let mut scene = Scene::of(script, &[("web", "r.example/web")]);
     let start = Instant::now();
     tokio::time::sleep(latency / 2).await;
-    scene.checks.ask(image("r.example/web")).await;
+    scene.checks.ask(Target::Tag(image("r.example/web"))).await;
     assert_eq!(scene.next().await, seen(1));
     assert_eq!(scene.next().await, seen(2));
     assert_eq!(start.elapsed(), latency * 2);
@@ -274,7 +284,7 @@ async fn a_registry_that_asks_for_rest_is_left_alone_with_all_its_references() {
     assert!(matches!(scene.next().await, Observation::Failed { .. }));
     // Neither a new reference nor a request hurries it.
     scene.followed.send(follow(&[("web", "r.example/web"), ("db", "r.example/db")])).unwrap();
-    scene.checks.ask(image("r.example/web")).await;
+    scene.checks.ask(Target::Tag(image("r.example/web"))).await;
     scene.silence(Duration::from_secs(999)).await;
     assert_eq!(scene.asked().len(), 1);
     let mut said = vec![scene.next().await, scene.next().await, scene.next().await];
@@ -297,4 +307,64 @@ async fn a_digest_is_said_at_once_and_again_when_its_age_is_known() {
     assert_eq!(scene.next().await, seen(1));
     assert_eq!(scene.asked().len(), 3);
     scene.silence(10 * MINUTE).await;
+}
+
+/// A missed signature of this digest.
+fn missed(number: u8) -> Unsigned {
+    let repository = image("r.example/web").repository;
+    Unsigned { app: "web".parse().unwrap(), version: SpecVersion(1), repository, digest: digest(number) }
+}
+
+fn signed(text: &str) -> Vec<Signature> {
+    vec![Signature { payload: text.into(), signature: "c2ln".into() }]
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missed_signature_is_looked_for_ever_less_and_at_once_when_its_registry_tells() {
+    let script = Script::default();
+    script.signatures.lock().unwrap().push_back(Ok(Vec::new()));
+    let mut scene = Scene::of(script, &[]);
+    let unsigned = [missed(1)].into();
+    scene.followed.send(Followed { unsigned, ..Followed::default() }).unwrap();
+    let shown = |signatures: Vec<Signature>| Observation::Signatures {
+        repository: image("r.example/web").repository,
+        digest: digest(1),
+        signatures,
+    };
+    for _ in 0..8 {
+        assert_eq!(scene.next().await, shown(Vec::new()));
+    }
+    assert_eq!(scene.script.asked.lock().unwrap()[0].1, format!("r.example/web:sha256-{}.sig", "01".repeat(32)));
+    let minutes: Vec<f64> = scene.pauses().iter().map(|pause| (pause / 60.0).round()).collect();
+    assert_eq!(minutes[..3], [1.0, 2.0, 4.0], "{minutes:?}");
+    assert!(minutes[4..].iter().all(|pause| (13.0..=17.0).contains(pause)), "{minutes:?}");
+
+    // cosign pushes, the registry tells.
+    scene.script.signatures.lock().unwrap().push_back(Ok(signed("it")));
+    scene.script.signatures.lock().unwrap().pop_front();
+    let start = Instant::now();
+    scene.checks.ask(Target::Signatures(image("r.example/web").repository, digest(1))).await;
+    assert_eq!(scene.next().await, shown(signed("it")));
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+
+    // Nobody misses it any more.
+    scene.followed.send(Followed::default()).unwrap();
+    scene.silence(60 * MINUTE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_is_asked_too_often_is_left_alone_by_tags_and_signatures_alike() {
+    let limited = || Error::RateLimited { registry: "r.example".into(), retry_after: Some(10 * MINUTE) };
+    let script =
+        Script { heads: Mutex::new([Ok(digest(1)), Err(limited()), Ok(digest(2))].into()), ..Script::default() };
+    script.ages.lock().unwrap().push_back(Ok(Some(built())));
+    script.signatures.lock().unwrap().push_back(Ok(Vec::new()));
+    let mut scene = Scene::of(script, &[("web", "r.example/web")]);
+    assert_eq!(scene.next().await, seen(1));
+    let Observation::Failed { .. } = scene.next().await else { panic!("not failed") };
+    let start = Instant::now();
+    let followed = Followed { unsigned: [missed(1)].into(), ..follow(&[("web", "r.example/web")]) };
+    scene.followed.send(followed).unwrap();
+    assert!(matches!(scene.next().await, Observation::Recovered { .. } | Observation::Signatures { .. }));
+    assert!(start.elapsed() >= 10 * MINUTE, "{:?}", start.elapsed());
 }

@@ -14,13 +14,17 @@ use crate::image::Digest;
 use crate::instance::InstanceView;
 use crate::labels::Labels;
 use crate::mutation::{Rule, broken};
-use crate::release::{KnownGoodBy, Quarantine, Release};
+use crate::release::{KnownGoodBy, Quarantine, Release, TestReport};
 use crate::rollout::{Rollout, Step, StepState};
-use crate::spec::AppSpec;
+use crate::signature::Signature;
+use crate::spec::{AppSpec, TestKind};
 use crate::step::StepPhase;
 
 /// Most releases remembered of one app: more than a year of nightly builds. The oldest that nobody needs go first.
 pub const RELEASE_LIMIT: usize = 500;
+
+/// Newest releases of an app whose signatures are looked for: an older one has long been replaced where it runs.
+const UNSIGNED_LIMIT: usize = 3;
 
 /// What a person lets a node do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,6 +133,14 @@ impl App {
         self.releases.iter().rev().find(|release| self.spec.gate.judge(release, now).is_ok())
     }
 
+    /// Releases whose signature the gate misses, the newest of them: the registry is to be asked for it. Those that may not
+    /// run anyway are left alone.
+    pub fn unsigned(&self) -> impl Iterator<Item = &Release> {
+        let newest = self.releases.iter().rev().take(UNSIGNED_LIMIT);
+        let possible = |release: &&Release| release.quarantine.is_none() && release.failed_test().is_none();
+        newest.filter(possible).filter(|release| self.spec.gate.asks_for_signature_of(release))
+    }
+
     /// The newest known-good digest that is not barred and older than this one; the newest of all where this one is unknown.
     #[must_use]
     pub fn known_good_before(&self, digest: Option<&Digest>) -> Option<&Release> {
@@ -224,6 +236,13 @@ impl Catalog {
         self.apps.get(name)
     }
 
+    /// The signatures of a digest of an app, as far as they are known.
+    #[must_use]
+    pub fn signatures(&self, app: &AppName, digest: &Digest) -> &[Signature] {
+        let release = self.app(app).and_then(|app| app.release(digest));
+        release.map_or(&[], |release| &release.signatures)
+    }
+
     /// Every app.
     pub fn apps(&self) -> impl Iterator<Item = &App> {
         self.apps.values()
@@ -261,18 +280,14 @@ impl Catalog {
                 app.enabled_at = Some(at);
             }),
             Event::AppRemoved { app, .. } => drop(self.apps.remove(app)),
-            Event::ReleaseSeen { app, digest, created } => self.with(app, |app| {
-                app.learn(digest, *created, at);
-                app.tagged = Some(digest.clone());
-                if let Some(place) = app.age_rank(digest) {
-                    let release = app.releases.remove(place);
-                    app.releases.push(release);
+            Event::ReleaseSeen { app, digest, created } => self.with(app, |app| app.seen(digest, *created, at)),
+            Event::TestReported { app, digest, report, created, signatures } => {
+                self.with(app, |app| app.reported(digest, report, *created, signatures, at));
+            }
+            Event::SignatureMissing { app, digest, reason } => self.with(app, |app| {
+                if let Some(release) = app.release_mut(digest) {
+                    release.unsigned = Some(reason.clone());
                 }
-                app.trim();
-            }),
-            Event::TestReported { app, digest, report, created } => self.with(app, |app| {
-                app.learn(digest, *created, at).reports.push(report.clone());
-                app.trim();
             }),
             Event::ReleaseQuarantined { app, digest, reason } => self.with(app, |app| {
                 let quarantine = Quarantine { since: at, reason: reason.clone(), by: recorded.by.0.clone() };
@@ -383,6 +398,33 @@ impl Catalog {
 }
 
 impl App {
+    fn seen(&mut self, digest: &Digest, created: Option<DateTime<Utc>>, at: DateTime<Utc>) {
+        self.learn(digest, created, at);
+        self.tagged = Some(digest.clone());
+        if let Some(place) = self.age_rank(digest) {
+            let release = self.releases.remove(place);
+            self.releases.push(release);
+        }
+        self.trim();
+    }
+
+    fn reported(
+        &mut self,
+        digest: &Digest,
+        report: &TestReport,
+        created: Option<DateTime<Utc>>,
+        signatures: &[Signature],
+        at: DateTime<Utc>,
+    ) {
+        let release = self.learn(digest, created, at);
+        release.reports.push(report.clone());
+        if report.kind == TestKind::Signature {
+            release.signatures = signatures.to_vec();
+            release.unsigned = None;
+        }
+        self.trim();
+    }
+
     fn known_good(&mut self, digest: &Digest, because: KnownGoodBy, at: DateTime<Utc>) {
         let fresh = self.age_rank(digest).is_none();
         let release = self.learn(digest, None, at);

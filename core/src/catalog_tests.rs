@@ -32,7 +32,7 @@ fn passed(number: u8, created: Option<DateTime<Utc>>) -> Event {
         url: None,
         from: None,
     };
-    Event::TestReported { app: app(), digest: digest(number), report, created }
+    Event::TestReported { app: app(), digest: digest(number), report, created, signatures: Vec::new() }
 }
 
 fn order(events: Vec<Event>) -> Vec<Digest> {

@@ -18,6 +18,7 @@ use crate::image::Digest;
 use crate::labels::Labels;
 use crate::release::{KnownGoodBy, TestReport};
 use crate::rollout::{Overrides, PlannedStep, RolloutState, StepFate};
+use crate::signature::{Signature, Unverified};
 use crate::spec::AppSpec;
 use crate::step::{FailureKind, Purpose, StepPhase, StepReport};
 
@@ -94,6 +95,18 @@ pub enum Event {
         report: TestReport,
         /// When the image was built, if the registry could be asked.
         created: Option<DateTime<Utc>>,
+        /// Of a report about a signature: all signatures that the registry had.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        signatures: Vec<Signature>,
+    },
+    /// A digest does not count as signed; said again when the reason changes.
+    SignatureMissing {
+        /// The app.
+        app: AppName,
+        /// The digest.
+        digest: Digest,
+        /// Why.
+        reason: Unverified,
     },
     /// A digest is barred.
     ReleaseQuarantined {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::container::{Health, RunState};
 use crate::ids::{AppName, ContainerId, Epoch, NodeName};
 use crate::image::{Digest, ImageRef, Repository};
+use crate::signature::Signature;
 use crate::spec::{AppSpec, InstanceSelector};
 
 /// An app whose instances an agent looks for.
@@ -101,6 +102,9 @@ pub struct Prepull {
     pub digest: Digest,
     /// The coordinator's epoch when it was asked.
     pub epoch: Epoch,
+    /// The digest's signatures, as far as the coordinator knows them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signatures: Vec<Signature>,
 }
 
 /// How far a pull is. Totals grow while the engine learns about layers.

@@ -122,6 +122,7 @@ impl Judge<'_> {
             | Event::AppRemoved { .. }
             | Event::ReleaseSeen { .. }
             | Event::TestReported { .. }
+            | Event::SignatureMissing { .. }
             | Event::ReleaseQuarantined { .. }
             | Event::QuarantineCleared { .. }
             | Event::ReleaseKnownGood { .. }

@@ -27,6 +27,7 @@ pub mod release;
 pub mod replace;
 pub mod rollout;
 pub mod secret;
+pub mod signature;
 pub mod spec;
 pub mod step;
 #[cfg(test)]

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::image::Digest;
 use crate::mutation::{Rule, broken};
+use crate::signature::{Signature, Unverified};
 use crate::spec::{Gate, TestKind};
 
 /// Suite that a report belongs to when its sender names none.
@@ -28,7 +29,7 @@ pub enum TestResult {
 pub struct TestReport {
     /// Where it comes from.
     pub kind: TestKind,
-    /// Name of the suite.
+    /// Name of the suite; of a signature the name of the key that made it.
     pub suite: String,
     /// What came out.
     pub result: TestResult,
@@ -79,13 +80,26 @@ pub struct Release {
     pub quarantine: Option<Quarantine>,
     /// Set once it was seen to work on this fleet.
     pub known_good: Option<(DateTime<Utc>, KnownGoodBy)>,
+    /// The signatures among which a good one was found: agents judge them by keys of their own.
+    pub signatures: Vec<Signature>,
+    /// Why it did not count as signed when that was last judged; `None` while nobody looked, and when it does.
+    pub unsigned: Option<Unverified>,
 }
 
 impl Release {
     /// A release of which nothing more is known than that it exists.
     #[must_use]
     pub const fn new(digest: Digest, first_seen: DateTime<Utc>) -> Self {
-        Self { digest, first_seen, created: None, reports: Vec::new(), quarantine: None, known_good: None }
+        Self {
+            digest,
+            first_seen,
+            created: None,
+            reports: Vec::new(),
+            quarantine: None,
+            known_good: None,
+            signatures: Vec::new(),
+            unsigned: None,
+        }
     }
 
     /// The first failed report, as the refusal that it is.
@@ -117,6 +131,11 @@ pub enum GateDenial {
         /// The kinds that are missing.
         missing: Vec<TestKind>,
     },
+    /// No key that the gate names has signed it, as far as is known.
+    NotSigned {
+        /// Why not; `None` until the registry was asked.
+        reason: Option<Unverified>,
+    },
     /// Every passed report of a kind is too old.
     TestsTooOld {
         /// The kind.
@@ -140,6 +159,8 @@ impl fmt::Display for GateDenial {
                 let words: Vec<_> = missing.iter().map(|kind| format!("`{kind}`")).collect();
                 write!(f, "no test report of kind {}", words.join(", "))
             }
+            Self::NotSigned { reason: Some(reason) } => reason.fmt(f),
+            Self::NotSigned { reason: None } => f.write_str("its signature is looked for"),
             Self::TestsTooOld { test, newest } => {
                 write!(f, "its test report `{test}` of {} is older than the gate allows", newest.format("%F %T UTC"))
             }
@@ -169,12 +190,17 @@ impl Gate {
             return Err(failed);
         }
         let newest = |kind| release.reports.iter().filter(|report| report.kind == kind).map(|report| report.at).max();
-        let missing: Vec<_> = self.tests.iter().copied().filter(|kind| newest(*kind).is_none()).collect();
+        let tests = || self.tests.iter().copied().filter(|kind| *kind != TestKind::Signature);
+        let missing: Vec<_> = tests().filter(|kind| newest(*kind).is_none()).collect();
         if !missing.is_empty() && !broken(Rule::Tested) {
             return Err(GateDenial::NotTested { missing });
         }
+        if self.asks_for_signature_of(release) && !broken(Rule::Tested) {
+            return Err(GateDenial::NotSigned { reason: release.unsigned.clone() });
+        }
         if let Some(max_age) = self.max_age.and_then(|age| TimeDelta::from_std(age).ok()) {
-            for test in self.tests.iter().copied() {
+            // A signature says who made it, and that does not change with time.
+            for test in tests() {
                 if let Some(newest) = newest(test).filter(|newest| now - *newest > max_age && !broken(Rule::TestAge)) {
                     return Err(GateDenial::TestsTooOld { test, newest });
                 }
@@ -185,6 +211,16 @@ impl Gate {
             Some(until) if until > now => Err(GateDenial::CoolingDown { until }),
             Some(_) | None => Ok(()),
         }
+    }
+}
+
+impl Gate {
+    /// Whether it wants a signature that this release does not have. One by a key that the gate no longer names is none.
+    #[must_use]
+    pub fn asks_for_signature_of(&self, release: &Release) -> bool {
+        let named = |suite: &str| self.signature_keys.iter().any(|key| key.id().as_str() == suite);
+        let signed = |report: &TestReport| report.kind == TestKind::Signature && named(&report.suite);
+        self.tests.contains(&TestKind::Signature) && !release.reports.iter().any(signed)
     }
 }
 
@@ -220,7 +256,7 @@ mod tests {
         use TestKind::{Ci, SelfTest};
         use TestResult::{Failed, Passed};
         let minute = Duration::from_secs(60);
-        let both = Gate { tests: vec![Ci, SelfTest], max_age: Some(minute), cooldown: Duration::ZERO };
+        let both = Gate { tests: vec![Ci, SelfTest], max_age: Some(minute), ..Gate::default() };
         for (gate, reports, now, expect) in [
             (Gate::default(), vec![], 0, Err(GateDenial::NotTested { missing: vec![Ci] })),
             (Gate::default(), vec![(Ci, Passed, 0)], 0, Ok(())),

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{AppName, ContainerId, Epoch, Generation, NodeName, RolloutId, StepIndex};
 use crate::image::{Digest, ImageRef};
+use crate::signature::Signature;
 use crate::spec::{HealthCheck, Hooks, UpdateOrder};
 
 /// Identity of a step: an action that carries an older generation than the agent has seen never acts.
@@ -78,6 +79,9 @@ pub struct StepOrder {
     /// hook called, or a container started or touched. Fetching the image counts.
     #[serde(with = "crate::duration::text")]
     pub start_within: Duration,
+    /// The digest's signatures, as far as the coordinator knows them: the agent judges them by keys of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signatures: Vec<Signature>,
 }
 
 /// How far a step is. Ordered: a report of a smaller phase than the known one is old news.

@@ -167,3 +167,27 @@ image_retag() {
         image_curl "$login" -o /dev/null -X PUT -H "Content-Type: $media" --data-binary "@$work" "$url/$4" || return 1
     rm -f "$work"
 }
+
+# Signs a digest as cosign does, with OpenSSL, in the place of earlier signatures. The text that is signed names another digest where
+# one is given.
+image_sign() { # DIR REPOSITORY DIGEST KEY [NAMED]
+    local dir=$1 repository=$2 digest=$3 key=$4 named=${5:-$3} work url
+    mkdir -p "$dir/images"
+    work=$(mktemp -d "$dir/images/XXXXXX")
+    url="http://$(registry_address "$dir")/v2/$repository"
+    printf '{"critical":{"identity":{"docker-reference":"%s"},"image":{"docker-manifest-digest":"%s"},"type":"cosign container image signature"},"optional":null}' \
+        "$repository" "$named" >"$work/payload"
+    printf '{}' >"$work/config.json"
+    # shellcheck disable=SC2016 # for jq
+    jq -cn --arg signature "$(openssl dgst -sha256 -sign "$key" "$work/payload" | base64 -w0)" \
+        --arg payload "$(image_hash "$work/payload")" --argjson size "$(wc -c <"$work/payload")" --arg config "$(image_hash "$work/config.json")" '
+        {schemaVersion: 2, mediaType: "application/vnd.oci.image.manifest.v1+json",
+         config: {mediaType: "application/vnd.oci.image.config.v1+json", size: 2, digest: $config},
+         layers: [{mediaType: "application/vnd.dev.cosign.simplesigning.v1+json", size: $size, digest: $payload,
+                   annotations: {"dev.cosignproject.cosign/signature": $signature}}]}' >"$work/manifest.json" || return 1
+    image_blob "$url" "" "$work/payload" || return 1
+    image_blob "$url" "" "$work/config.json" || return 1
+    image_curl "" -o /dev/null -X PUT -H 'Content-Type: application/vnd.oci.image.manifest.v1+json' \
+        --data-binary "@$work/manifest.json" "$url/manifests/${digest/:/-}.sig" || return 1
+    rm -rf -- "$work"
+}

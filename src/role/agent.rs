@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
-use nightshift_agent::config::{self, AgentConfig, JoinToken};
+use nightshift_agent::config::{self, AgentConfig, JoinToken, LimitsConfig, SignedConfig};
 use nightshift_agent::service::{self, Options};
 
 use crate::failure::{Exit, Failure};
@@ -37,7 +37,13 @@ fn absolute(file: &Path, config: AgentConfig) -> AgentConfig {
         JoinToken::File(path) => JoinToken::File(role::beside(file, path)),
         JoinToken::Inline(secret) => JoinToken::Inline(secret),
     });
+    let signed = config.limits.signed.into_iter().map(|SignedConfig { images, key_files }| {
+        let key_files = key_files.into_iter().map(|path| role::beside(file, path)).collect();
+        SignedConfig { images, key_files }
+    });
+    let limits = LimitsConfig { allow_images: config.limits.allow_images, signed: signed.collect() };
     AgentConfig {
+        limits,
         data_dir: role::beside(file, config.data_dir),
         docker_config: config.docker_config.map(|path| role::beside(file, path)),
         join_token,

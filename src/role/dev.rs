@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use chrono::Utc;
 use clap::Args as ClapArgs;
-use nightshift_agent::config::Limits;
 use nightshift_agent::credentials::DockerCredentials;
 use nightshift_agent::engine::{DockerEngine, Engine};
 use nightshift_agent::identity::Identity;
+use nightshift_agent::limits::Limits;
 use nightshift_agent::service::{self as agent, EngineSource, TokenSource};
 use nightshift_coordinator::config::{DEFAULT_HEARTBEAT_INTERVAL, DEFAULT_UNKNOWN_AFTER};
 use nightshift_coordinator::service::{Coordinator, Options};

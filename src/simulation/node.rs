@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use nightshift_agent::config::Limits;
 use nightshift_agent::engine::simulated::SimulatedEngine;
 use nightshift_agent::engine::{Engine, EngineInfo};
 use nightshift_agent::inventory::{self, Inventory};
 use nightshift_agent::journal::Journal;
+use nightshift_agent::limits::Limits;
 use nightshift_agent::session::{Epochs, Facts, Outbox, Session};
 use nightshift_agent::storage::Storage as _;
 use nightshift_agent::surroundings::Surroundings;

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use nightshift_agent::engine::simulated::SimulatedRegistry;
 use nightshift_coordinator::registry::{Error, ImageSource};
 use nightshift_core::image::{Digest, ImageRef, Repository};
+use nightshift_core::signature::Signature;
 
 use super::notes::Notes;
 
@@ -46,5 +47,11 @@ impl ImageSource for Source {
     async fn created(&self, repository: &Repository, digest: &Digest) -> Result<Option<DateTime<Utc>>, Error> {
         self.failure()?;
         Ok(self.registry.created(repository, digest))
+    }
+
+    /// Nobody signs in the simulation; an app that asks for signatures is refused before it begins.
+    async fn signatures(&self, _repository: &Repository, _digest: &Digest) -> Result<Vec<Signature>, Error> {
+        self.failure()?;
+        Ok(Vec::new())
     }
 }

@@ -21,6 +21,7 @@ mod recovery;
 mod registries;
 mod rollback;
 mod rollout;
+mod signatures;
 mod start_first;
 mod steering;
 mod waiting;

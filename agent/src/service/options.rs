@@ -1,18 +1,20 @@
 //! What an agent needs to run, usable as it is: the configuration file's settings resolved, or what `nightshift dev` makes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nightshift_core::ids::NodeName;
 use nightshift_core::labels::Labels;
+use nightshift_core::signature::PublicKey;
 
 use super::Error;
-use crate::config::{self, AgentConfig, Limits};
+use crate::config::{self, AgentConfig, LimitsConfig, SignedConfig};
 use crate::credentials::DockerCredentials;
 use crate::dial::Server;
 use crate::engine::Engine;
 use crate::files;
 use crate::identity::JoinToken;
+use crate::limits::{Limits, Signed};
 
 /// Settings of one agent.
 #[derive(Debug, Clone)]
@@ -70,7 +72,8 @@ impl Options {
     /// The settings of an agent file on the host of this name.
     ///
     /// # Errors
-    /// Something in it does not fit together: the host's name is no node's name, or the join token is none.
+    /// Something in it does not fit together: the host's name is no node's name, the join token is none, or a file of a key holds
+    /// none.
     pub fn from_config(config: AgentConfig, host_name: &str) -> Result<Self, Error> {
         let unfit = |problem: &dyn std::fmt::Display| Error::Configuration(problem.to_string());
         let node = match config.node {
@@ -94,7 +97,23 @@ impl Options {
             join_token,
             engine: EngineSource::Url(config.engine),
             docker_config: config.docker_config.map_or_else(DockerCredentials::of_user, DockerCredentials::of_file),
-            limits: config.limits,
+            limits: limits(config.limits)?,
         })
     }
+}
+
+/// The limits with their keys. A key that cannot be read ends the agent at its start: without it the limit would be none, or refuse all.
+fn limits(config: LimitsConfig) -> Result<Limits, Error> {
+    let signed = config.signed.into_iter().map(|SignedConfig { images, key_files }| {
+        let keys = key_files.iter().map(|path| key(path)).collect::<Result<_, _>>()?;
+        Ok(Signed { images, keys })
+    });
+    Ok(Limits { allow_images: config.allow_images, signed: signed.collect::<Result<_, Error>>()? })
+}
+
+fn key(path: &Path) -> Result<PublicKey, Error> {
+    let problem = |problem: &dyn std::fmt::Display| Error::Configuration(format!("`{}`: {problem}", path.display()));
+    let text =
+        files::read(path)?.ok_or_else(|| problem(&"there is no such file; hint: see `limits.signed.key_files`"))?;
+    text.parse().map_err(|error| problem(&error))
 }

@@ -6,7 +6,7 @@ use nightshift_core::replace::Record;
 use nightshift_core::step::{Failure, FailureKind, StepOrder, StepPhase, StepReport};
 use tracing::{error, info};
 
-use super::{Shared, image_refusal, run};
+use super::{Shared, run};
 use crate::journal;
 
 /// Takes an order or refuses it, and says how the step stands.
@@ -47,8 +47,8 @@ pub(super) async fn submit(shared: &Arc<Shared>, order: StepOrder) -> StepReport
 }
 
 fn objection(shared: &Shared, order: &StepOrder) -> Option<String> {
-    if !shared.limits.allow(&order.image.repository) {
-        return Some(image_refusal(&order.image.repository));
+    if let Err(refusal) = shared.limits.judge(&order.image.repository, &order.digest, &order.signatures) {
+        return Some(refusal.to_string());
     }
     if let Some(active) = shared.lock_active().as_ref() {
         return Some(format!("this node works on step {active}, and never on two at once"));

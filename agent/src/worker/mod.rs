@@ -30,10 +30,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-use crate::config::Limits;
 use crate::engine::{Engine, RegistryAuth};
 use crate::hooks::HookClient;
 use crate::journal::{Error as JournalError, Journal};
+use crate::limits::Limits;
 pub use session_work::deliver;
 
 /// Reports that may wait for a reader. A step makes 13 of them; when nobody reads, the journal keeps the last of each.
@@ -180,11 +180,6 @@ impl WorkerHandle {
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
     }
-}
-
-/// Why images of a repository are refused.
-fn image_refusal(repository: &Repository) -> String {
-    format!("this node does not run images of `{repository}`; hint: see `allow_images` in its agent's configuration")
 }
 
 impl Shared {

@@ -7,9 +7,9 @@ use nightshift_core::replace::{KEEP_REPOSITORY, keep_tag};
 use serde_json::Value;
 use tracing::{info, warn};
 
+use super::Shared;
 use super::act::{Trouble, pull};
 use super::observe::found;
-use super::{Shared, image_refusal};
 
 /// Fetches in the background; what becomes of it is reported.
 pub(super) fn spawn(shared: &Arc<Shared>, wanted: Prepull) {
@@ -29,9 +29,7 @@ pub(super) fn spawn(shared: &Arc<Shared>, wanted: Prepull) {
 async fn fetch(shared: &Arc<Shared>, wanted: &Prepull) -> Result<(), String> {
     let repository = &wanted.image.repository;
     shared.journal.check_fence(wanted.epoch, None).map_err(|stale| stale.to_string())?;
-    if !shared.limits.allow(repository) {
-        return Err(image_refusal(repository));
-    }
+    shared.limits.judge(repository, &wanted.digest, &wanted.signatures).map_err(|refusal| refusal.to_string())?;
     let _one_at_a_time = shared.prepulls.acquire().await.map_err(|closed| closed.to_string())?;
     get_and_keep(shared, wanted).await.map_err(|trouble| trouble.to_string())
 }

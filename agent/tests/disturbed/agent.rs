@@ -7,10 +7,10 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nightshift_agent::config::Limits;
 use nightshift_agent::engine::{DockerEngine, Engine};
 use nightshift_agent::hooks::HttpClient;
 use nightshift_agent::journal::Journal;
+use nightshift_agent::limits::Limits;
 use nightshift_agent::storage::FileStorage;
 use nightshift_agent::worker::{Anonymous, Worker, WorkerReport};
 use nightshift_core::step::{StepOrder, StepReport};

@@ -101,6 +101,7 @@ fn order(name: &str, old: &ContainerId, image: &Pushed, order: UpdateOrder) -> S
         keep_images: 2,
         // Longer than a call that hangs: what that does to a step is another matter than its being late.
         start_within: 3600 * SECOND,
+        signatures: Vec::new(),
     }
 }
 

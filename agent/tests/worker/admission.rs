@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nightshift_agent::config::Limits;
+use nightshift_agent::limits::{Limits, Signed};
 use nightshift_core::ids::{Epoch, Generation, StepIndex};
+use nightshift_core::signature::Signature;
 use nightshift_core::step::{FailureKind, StepOrder, StepPhase, StepReport};
 
 use crate::fixture::{Fixture, Kind};
@@ -73,7 +74,7 @@ async fn a_stale_epoch_or_generation_never_acts_also_after_a_restart() {
 
 #[tokio::test(start_paused = true)]
 async fn images_that_the_agent_does_not_allow_are_neither_run_nor_fetched() {
-    let limits = Limits { allow_images: vec!["r.example/*".parse().expect("well formed")] };
+    let limits = Limits { allow_images: vec!["r.example/*".parse().expect("well formed")], ..Limits::default() };
     let (fixture, mut node, order) = node_and_order(limits).await;
     check_refused(&node.worker.submit(order.clone()).await, "hint: see `allow_images`");
     node.worker.prepull(nightshift_core::instance::Prepull {
@@ -81,11 +82,42 @@ async fn images_that_the_agent_does_not_allow_are_neither_run_nor_fetched() {
         image: order.image.clone(),
         digest: order.digest.clone(),
         epoch: order.epoch,
+        signatures: Vec::new(),
     });
     let nightshift_core::instance::ImageState::Failed(reason) = node.until_image().await else { panic!("fetched") };
     assert!(reason.contains("does not run images of"), "{reason}");
     let reference = order.image.repository.at(&order.digest);
     assert!(fixture.engine().inspect_image(&reference).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_key_of_the_agents_own_has_signed_is_neither_run_nor_fetched() {
+    let key = include_str!("../../../core/src/signature/samples/p256.pub").parse().expect("a key");
+    let signed = Signed { images: vec!["*".parse().expect("a pattern")], keys: vec![key] };
+    let (fixture, mut node, mut order) = node_and_order(Limits { signed: vec![signed], ..Limits::default() }).await;
+    check_refused(&node.worker.submit(order.clone()).await, "not signed; hint:");
+    // The signature is good, and of another image.
+    let payload = include_str!("../../../core/src/signature/samples/payload.json").to_owned();
+    let signature = include_str!("../../../core/src/signature/samples/p256.sig").to_owned();
+    let signatures = vec![Signature { payload, signature }];
+    order.key.step = StepIndex(1);
+    // A person who goes back by order meets the same limit.
+    order.purpose = nightshift_core::step::Purpose::Rollback;
+    order.signatures = signatures.clone();
+    check_refused(
+        &node.worker.submit(order.clone()).await,
+        "the signature is for another digest, sha256:97e9d7a16021; hint:",
+    );
+    node.worker.prepull(nightshift_core::instance::Prepull {
+        app: order.app.clone(),
+        image: order.image.clone(),
+        digest: order.digest.clone(),
+        epoch: order.epoch,
+        signatures,
+    });
+    let nightshift_core::instance::ImageState::Failed(reason) = node.until_image().await else { panic!("fetched") };
+    assert!(reason.contains("the signature is for another digest"), "{reason}");
+    assert!(fixture.engine().inspect_image(&order.image.repository.at(&order.digest)).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nightshift_agent::config::Limits;
 use nightshift_agent::engine::{Engine, EventKind};
 use nightshift_agent::hooks::HttpClient;
 use nightshift_agent::journal::Journal;
+use nightshift_agent::limits::Limits;
 use nightshift_agent::storage::FileStorage;
 use nightshift_agent::worker::{Anonymous, Worker, WorkerHandle, WorkerReport};
 use nightshift_core::container::Health;
@@ -113,6 +113,7 @@ pub(crate) fn order(step: u32, name: &str, id: &ContainerId, image: &Image) -> S
         keep_images: 2,
         // Longer than a call that hangs: what that does to a step is another matter than its being late.
         start_within: Duration::from_secs(3600),
+        signatures: Vec::new(),
     }
 }
 

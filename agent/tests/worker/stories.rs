@@ -152,7 +152,13 @@ pub(crate) async fn an_image_is_fetched_ahead_and_held(fixture: &dyn Fixture) {
     let image = fixture.push(Kind::Web).await;
     let mut node = Node::new(engine.clone()).await;
     let app = "web".parse().expect("well formed");
-    let wanted = Prepull { app, image: image.name.clone(), digest: image.digest.clone(), epoch: Epoch(1) };
+    let wanted = Prepull {
+        app,
+        image: image.name.clone(),
+        digest: image.digest.clone(),
+        epoch: Epoch(1),
+        signatures: Vec::new(),
+    };
     for _ in 0..2 {
         node.worker.prepull(wanted.clone());
         assert_eq!(node.until_image().await, ImageState::Present);

@@ -1,6 +1,5 @@
 //! What everybody else holds of the driver: requests that change something, questions that do not, and what nodes say.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -18,6 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tonic::Status;
 
 use crate::store::Sequence;
+use crate::watcher::Followed;
 
 /// The driver answers within microseconds; when it does not within this time something is badly wrong.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(15);
@@ -122,14 +122,14 @@ pub enum NodeSaid {
 pub struct Handle {
     outbox: mpsc::Sender<Message>,
     changed: watch::Receiver<u64>,
-    following: watch::Receiver<BTreeMap<AppName, ImageRef>>,
+    following: watch::Receiver<Followed>,
 }
 
 impl Handle {
     pub(super) const fn new(
         outbox: mpsc::Sender<Message>,
         changed: watch::Receiver<u64>,
-        following: watch::Receiver<BTreeMap<AppName, ImageRef>>,
+        following: watch::Receiver<Followed>,
     ) -> Self {
         Self { outbox, changed, following }
     }
@@ -216,7 +216,7 @@ impl Handle {
 
     /// What the watcher follows.
     #[must_use]
-    pub fn followed(&self) -> watch::Receiver<BTreeMap<AppName, ImageRef>> {
+    pub fn followed(&self) -> watch::Receiver<Followed> {
         self.following.clone()
     }
 

@@ -15,17 +15,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use nightshift_core::catalog::App;
 use nightshift_core::control::Control;
 use nightshift_core::event::{Actor, Event, Recorded};
 use nightshift_core::fleet::Fleet;
-use nightshift_core::ids::{AppName, NodeName, RolloutId};
-use nightshift_core::image::ImageRef;
+use nightshift_core::ids::{NodeName, RolloutId};
+use nightshift_core::instance::Prepull;
 use nightshift_core::mutation::{Rule, broken};
 use nightshift_core::rollout::Action;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::store::{self, Store};
+use crate::watcher::{Followed, Unsigned};
 pub use handle::{Handle, NodeSaid, Refusal, RegistryFailure, View};
 use handle::{Message, Question};
 use log::Log;
@@ -93,7 +95,7 @@ pub struct Driver {
     /// Grows with each change that somebody could see.
     changes: watch::Sender<u64>,
     /// What the watcher follows.
-    followed: watch::Sender<BTreeMap<AppName, ImageRef>>,
+    followed: watch::Sender<Followed>,
     ids: u32,
     witness: Option<Witness>,
 }
@@ -110,7 +112,7 @@ impl Driver {
         let log = Log::load(options.store, &mut control).await?;
         let (outbox, inbox) = mpsc::channel(QUEUE_LIMIT);
         let (changes, changed) = watch::channel(log.sequence().0);
-        let (followed, following) = watch::channel(BTreeMap::new());
+        let (followed, following) = watch::channel(Followed::default());
         tracing::info!(%epoch, events = log.sequence().0, "event log is folded");
         let driver = Self {
             control,
@@ -207,10 +209,12 @@ impl Driver {
     fn act(&mut self, action: Action) {
         match action {
             Action::Prepull { node, app, digest } => {
-                let Some(known) = self.control.catalog().app(&app) else { return };
-                let image = known.spec.image.clone();
+                let catalog = self.control.catalog();
+                let Some(known) = catalog.app(&app) else { return };
+                let (image, signatures) = (known.spec.image.clone(), catalog.signatures(&app, &digest).to_vec());
                 self.fleet.requested(&node, app.clone(), digest.clone(), (self.clock)());
-                self.sessions.prepull(&node, app, image, digest, self.control.epoch());
+                let epoch = self.control.epoch();
+                self.sessions.prepull(&node, &Prepull { app, image, digest, epoch, signatures });
             }
             Action::Order { node, order } => {
                 tracing::info!(node = %node, step = %order.key, digest = %order.digest, "step ordered");
@@ -258,11 +262,12 @@ impl Driver {
     /// Tells everybody who follows that there is something new.
     fn publish(&mut self) {
         let apps = || self.control.catalog().apps().filter(|app| app.enabled);
-        let images: BTreeMap<_, _> = apps().map(|app| (app.spec.name.clone(), app.spec.image.clone())).collect();
-        self.fleet.follow_only(&images.values().collect());
+        let tags: BTreeMap<_, _> = apps().map(|app| (app.spec.name.clone(), app.spec.image.clone())).collect();
+        self.fleet.follow_only(&tags.values().collect());
+        let followed = Followed { tags, unsigned: apps().flat_map(unsigned).collect() };
         self.followed.send_if_modified(|known| {
-            let new = *known != images;
-            *known = images;
+            let new = *known != followed;
+            *known = followed;
             new
         });
         self.changes.send_modify(|count| *count += 1);
@@ -326,6 +331,16 @@ impl Driver {
     fn enrolled(node: NodeName) -> (nightshift_core::control::Request, Actor) {
         (nightshift_core::control::Request::Enrolled(node.clone()), Actor::node(&node))
     }
+}
+
+/// The digests of an app whose signatures are missed.
+fn unsigned(app: &App) -> impl Iterator<Item = Unsigned> {
+    app.unsigned().map(|release| Unsigned {
+        app: app.spec.name.clone(),
+        version: app.version,
+        repository: app.spec.image.repository.clone(),
+        digest: release.digest.clone(),
+    })
 }
 
 #[cfg(test)]

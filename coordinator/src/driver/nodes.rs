@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nightshift_core::catalog::Catalog;
-use nightshift_core::ids::{AppName, Epoch, NodeName};
-use nightshift_core::image::{Digest, ImageRef};
+use nightshift_core::ids::NodeName;
 use nightshift_core::instance::{Prepull, WatchedApp};
 use nightshift_core::labels::Labels;
 use nightshift_core::step::{StepKey, StepOrder, StepReport};
@@ -61,9 +60,8 @@ impl Sessions {
         }
     }
 
-    pub(super) fn prepull(&mut self, node: &NodeName, app: AppName, image: ImageRef, digest: Digest, epoch: Epoch) {
-        let message = Prepull { app, image, digest, epoch };
-        self.send(node, Body::Prepull((&message).into()));
+    pub(super) fn prepull(&mut self, node: &NodeName, wanted: &Prepull) {
+        self.send(node, Body::Prepull(wanted.into()));
     }
 
     pub(super) fn order(&mut self, node: &NodeName, order: &StepOrder) {

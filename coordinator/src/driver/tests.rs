@@ -7,7 +7,7 @@ use nightshift_core::config::read_app;
 use nightshift_core::container::{Health, RunState};
 use nightshift_core::control::Request;
 use nightshift_core::fleet::NodeFacts;
-use nightshift_core::ids::ContainerId;
+use nightshift_core::ids::{AppName, ContainerId};
 use nightshift_core::image::Digest;
 use nightshift_core::instance::{ImageReport, ImageState, InstanceView, Surveyed, WatchedApp};
 use nightshift_core::labels::Labels;

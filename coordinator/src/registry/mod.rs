@@ -9,6 +9,7 @@ mod challenge;
 mod credentials;
 mod http;
 mod manifest;
+mod signatures;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -18,11 +19,13 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use nightshift_core::docker_config::Credentials;
 use nightshift_core::image::{Digest, ImageRef, Repository};
+use nightshift_core::signature::Signature;
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 
 use crate::secret::sha256_hex;
 use http::{Answer, Http};
+pub(crate) use signatures::reference_of as signature_reference;
 
 /// Header in which a registry says a manifest's digest.
 const DIGEST_HEADER: &str = "docker-content-digest";
@@ -162,6 +165,12 @@ pub trait ImageSource: Send + Sync {
     /// # Errors
     /// See [`Error`].
     async fn created(&self, repository: &Repository, digest: &Digest) -> Result<Option<DateTime<Utc>>, Error>;
+
+    /// The signatures of an image, the newest last; none when it has none. They are worth nothing before they are verified.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    async fn signatures(&self, repository: &Repository, digest: &Digest) -> Result<Vec<Signature>, Error>;
 }
 
 /// The client. One serves all registries.
@@ -234,6 +243,10 @@ impl ImageSource for Registry {
         };
         let Some(config) = config else { return Ok(None) };
         manifest::created(&self.content(repository, "blobs", &config).await?).map_err(wrong)
+    }
+
+    async fn signatures(&self, repository: &Repository, digest: &Digest) -> Result<Vec<Signature>, Error> {
+        self.read_signatures(repository, digest).await
     }
 }
 

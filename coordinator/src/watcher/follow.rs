@@ -6,13 +6,14 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use nightshift_core::control;
 use nightshift_core::event::Actor;
-use nightshift_core::image::{Digest, ImageRef};
+use nightshift_core::image::{Digest, ImageRef, Repository};
+use nightshift_core::signature::Signature;
 
-use super::{Asked, Observation, Options, Watcher};
+use super::{Asked, Observation, Options, Target, Unsigned, Watcher};
 use crate::driver::{Handle, Refusal, RegistryFailure};
 use crate::registry::ImageSource;
 
-/// Follows the tags of every app and passes on what they show, until the driver is gone.
+/// Follows the tags of every app, and the signatures that they miss, and passes on what they show, until the driver is gone.
 ///
 /// # Errors
 /// The driver is gone.
@@ -24,35 +25,60 @@ pub async fn follow(
 ) -> Result<(), Refusal> {
     let mut followed = handle.followed();
     let (_watcher, mut observations) = Watcher::start(images, handle.followed(), options, asked);
-    let mut last_seen = BTreeMap::new();
+    let mut last = LastSeen::default();
     loop {
         tokio::select! {
             biased;
             observation = observations.recv() => match observation {
-                Some(observation) => tell(&handle, observation, &mut last_seen).await?,
+                Some(observation) => tell(&handle, observation, &mut last).await?,
                 None => return Ok(()),
             },
-            // The watcher says once what a reference shows: an app that comes later hears it from here.
+            // The watcher says once what a reference shows: an app that comes later, or changes its keys, hears it from here.
             changed = followed.changed() => {
                 if changed.is_err() {
                     return Ok(());
                 }
-                for (image, (digest, created)) in &last_seen {
-                    seen(&handle, image, digest, *created).await?;
-                }
+                last.tell_all(&handle).await?;
             }
         }
     }
 }
 
-type LastSeen = BTreeMap<ImageRef, (Digest, Option<DateTime<Utc>>)>;
+/// What was seen last of what is followed.
+#[derive(Default)]
+struct LastSeen {
+    tags: BTreeMap<ImageRef, (Digest, Option<DateTime<Utc>>)>,
+    signatures: BTreeMap<(Repository, Digest), Vec<Signature>>,
+}
 
-async fn tell(handle: &Handle, observation: Observation, last_seen: &mut LastSeen) -> Result<(), Refusal> {
+impl LastSeen {
+    async fn tell_all(&mut self, handle: &Handle) -> Result<(), Refusal> {
+        let targets = handle.followed().borrow().targets();
+        self.tags.retain(|image, _| targets.contains(&Target::Tag(image.clone())));
+        self.signatures.retain(|(repository, digest), _| {
+            targets.contains(&Target::Signatures(repository.clone(), digest.clone()))
+        });
+        for (image, (digest, created)) in &self.tags {
+            seen(handle, image, digest, *created).await?;
+        }
+        for ((repository, digest), signatures) in &self.signatures {
+            signed(handle, repository, digest, signatures).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn tell(handle: &Handle, observation: Observation, last: &mut LastSeen) -> Result<(), Refusal> {
     match observation {
         Observation::Seen { image, digest, created } => {
             handle.registry(image.clone(), None).await?;
             seen(handle, &image, &digest, created).await?;
-            last_seen.insert(image, (digest, created));
+            last.tags.insert(image, (digest, created));
+            Ok(())
+        }
+        Observation::Signatures { repository, digest, signatures } => {
+            signed(handle, &repository, &digest, &signatures).await?;
+            last.signatures.insert((repository, digest), signatures);
             Ok(())
         }
         Observation::Failed { image, error, retry_at } => {
@@ -70,8 +96,24 @@ async fn seen(
     created: Option<DateTime<Utc>>,
 ) -> Result<(), Refusal> {
     let followed = handle.followed().borrow().clone();
-    for (app, _) in followed.into_iter().filter(|(_, followed)| followed == image) {
+    for (app, _) in followed.tags.into_iter().filter(|(_, followed)| followed == image) {
         let request = control::Request::Seen { app, digest: digest.clone(), created };
+        handle.request(request, Actor::nightshift()).await?;
+    }
+    Ok(())
+}
+
+/// Tells every app that misses a digest's signature what the registry has. Each judges by its own keys.
+async fn signed(
+    handle: &Handle,
+    repository: &Repository,
+    digest: &Digest,
+    signatures: &[Signature],
+) -> Result<(), Refusal> {
+    let followed = handle.followed().borrow().clone();
+    let concerned = |one: &Unsigned| one.repository == *repository && one.digest == *digest;
+    for Unsigned { app, .. } in followed.unsigned.into_iter().filter(concerned) {
+        let request = control::Request::Signatures { app, digest: digest.clone(), signatures: signatures.to_vec() };
         handle.request(request, Actor::nightshift()).await?;
     }
     Ok(())

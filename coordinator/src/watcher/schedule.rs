@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use nightshift_core::image::{Digest, ImageRef};
+use nightshift_core::image::Digest;
 use tokio::time::Instant;
 
-use super::Chance;
+use super::{Chance, Target};
 use crate::registry::Error;
 
 /// Longest pause between attempts while a registry fails.
@@ -31,7 +31,7 @@ pub(super) struct Last {
 /// A check that is under way.
 #[derive(Debug, Clone)]
 pub(super) struct Ticket {
-    pub(super) image: ImageRef,
+    pub(super) target: Target,
     pub(super) last: Option<Last>,
     number: u64,
 }
@@ -48,13 +48,15 @@ struct Entry {
     /// How many of the pauses after a check that was asked for are over; all of them when none was.
     looked_again: usize,
     failures: u32,
+    /// How often a signature was looked for and is missed still.
+    in_vain: u32,
     last: Option<Last>,
 }
 
 impl Entry {
     const fn new(due: Instant) -> Self {
         let looked_again = LOOK_AGAIN.len();
-        Self { due, began: None, running: None, again: false, looked_again, failures: 0, last: None }
+        Self { due, began: None, running: None, again: false, looked_again, failures: 0, in_vain: 0, last: None }
     }
 
     /// Whether one more check comes sooner than by the interval.
@@ -65,11 +67,11 @@ impl Entry {
 
 pub(super) struct Schedule {
     interval: Duration,
-    entries: BTreeMap<ImageRef, Entry>,
+    entries: BTreeMap<Target, Entry>,
     /// Until when a registry wants to be left alone.
     barred: BTreeMap<String, Instant>,
     /// Registries that fail, each with the references that failed; they are logged once.
-    failing: BTreeMap<String, BTreeSet<ImageRef>>,
+    failing: BTreeMap<String, BTreeSet<Target>>,
     tickets: u64,
     chance: Chance,
 }
@@ -80,21 +82,22 @@ impl Schedule {
         Self { interval, entries, barred, failing, tickets: 0, chance }
     }
 
-    pub(super) fn follow(&mut self, images: &BTreeSet<ImageRef>, now: Instant) {
-        self.entries.retain(|image, _| images.contains(image));
+    pub(super) fn follow(&mut self, targets: &BTreeSet<Target>, now: Instant) {
+        self.entries.retain(|target, _| targets.contains(target));
         self.failing.retain(|_, failed| {
-            failed.retain(|image| images.contains(image));
+            failed.retain(|target| targets.contains(target));
             !failed.is_empty()
         });
         self.barred.retain(|_, until| now < *until);
-        for image in images {
-            self.entries.entry(image.clone()).or_insert_with(|| Entry::new(now));
+        for target in targets {
+            self.entries.entry(target.clone()).or_insert_with(|| Entry::new(now));
         }
     }
 
     /// As soon as may be, but not before its registry wants to be asked again.
-    pub(super) fn check_now(&mut self, image: &ImageRef, now: Instant) {
-        if let Some(entry) = self.entries.get_mut(image) {
+    pub(super) fn check_now(&mut self, target: &Target, now: Instant) {
+        if let Some(entry) = self.entries.get_mut(target) {
+            entry.in_vain = 0;
             entry.again = entry.running.is_some();
             entry.looked_again = 0;
             entry.due = soonest(entry, now);
@@ -103,25 +106,25 @@ impl Schedule {
 
     pub(super) fn next_due(&self) -> Option<Instant> {
         let waiting = self.entries.iter().filter(|(_, entry)| entry.running.is_none());
-        waiting.map(|(image, entry)| self.due(image, entry)).min()
+        waiting.map(|(target, entry)| self.due(target, entry)).min()
     }
 
     pub(super) fn start_due(&mut self, now: Instant) -> Option<Ticket> {
         let waiting = self.entries.iter().filter(|(_, entry)| entry.running.is_none());
-        let (due, image) = waiting.map(|(image, entry)| (self.due(image, entry), image)).min()?;
+        let (due, target) = waiting.map(|(target, entry)| (self.due(target, entry), target)).min()?;
         if due > now {
             return None;
         }
-        let image = image.clone();
+        let target = target.clone();
         self.tickets += 1;
-        let entry = self.entries.get_mut(&image)?;
+        let entry = self.entries.get_mut(&target)?;
         entry.running = Some(self.tickets);
         entry.began = Some(now);
-        Some(Ticket { last: entry.last.clone(), image, number: self.tickets })
+        Some(Ticket { last: entry.last.clone(), target, number: self.tickets })
     }
 
-    fn due(&self, image: &ImageRef, entry: &Entry) -> Instant {
-        let barred = self.barred.get(image.repository.registry()).copied();
+    fn due(&self, target: &Target, entry: &Entry) -> Instant {
+        let barred = self.barred.get(target.repository().registry()).copied();
         barred.map_or(entry.due, |until| until.max(entry.due))
     }
 
@@ -130,15 +133,24 @@ impl Schedule {
         let interval = self.interval;
         let entry = end(&mut self.entries, ticket)?;
         let recovered = std::mem::take(&mut entry.failures) > 0;
-        plan(entry, now, jittered(interval, &self.chance));
+        let pause = match &ticket.target {
+            Target::Tag(_) => interval,
+            // It is looked at for as long as it is missed: at first as often as the tag, then ever less.
+            Target::Signatures(..) => {
+                let pause = back_off(interval, entry.in_vain);
+                entry.in_vain += u32::from(!entry.is_hurried());
+                pause
+            }
+        };
+        plan(entry, now, jittered(pause, &self.chance));
         if recovered {
-            self.works_again(&ticket.image);
+            self.works_again(&ticket.target);
         }
         Some(recovered)
     }
 
     pub(super) fn seen(&mut self, ticket: &Ticket, digest: Digest, created_known: bool) {
-        if let Some(entry) = self.entries.get_mut(&ticket.image) {
+        if let Some(entry) = self.entries.get_mut(&ticket.target) {
             entry.last = Some(Last { digest, created_known });
         }
     }
@@ -154,21 +166,21 @@ impl Schedule {
         entry.failures = if entry.is_hurried() { entry.failures.max(1) } else { entry.failures.saturating_add(1) };
         plan(entry, now, delay);
         let delay = entry.due.duration_since(now).max(error.retry_after().unwrap_or_default());
-        let registry = ticket.image.repository.registry();
+        let registry = ticket.target.repository().registry();
         if let Some(pause) = error.retry_after() {
             self.barred.insert(registry.to_owned(), now + pause);
         }
-        self.note(&ticket.image, error, first);
+        self.note(&ticket.target, error, first);
         Some(delay)
     }
 
     /// One WARN for a registry that fails, however many references it has; one for a reference that fails alone.
-    fn note(&mut self, image: &ImageRef, error: &Error, first: bool) {
-        let registry = image.repository.registry();
+    fn note(&mut self, target: &Target, error: &Error, first: bool) {
+        let registry = target.repository().registry();
         let error_text = error.to_string();
         if !error.is_of_registry() {
             if first {
-                tracing::warn!(%image, error = error_text, "image cannot be checked");
+                tracing::warn!(image = %target, error = error_text, "image cannot be checked");
             }
             return;
         }
@@ -176,11 +188,11 @@ impl Schedule {
         if failed.is_empty() {
             tracing::warn!(registry, error = error_text, "registry fails; running containers are not touched");
         }
-        failed.insert(image.clone());
+        failed.insert(target.clone());
     }
 
-    fn works_again(&mut self, image: &ImageRef) {
-        let registry = image.repository.registry();
+    fn works_again(&mut self, target: &Target) {
+        let registry = target.repository().registry();
         if self.failing.remove(registry).is_some() {
             tracing::info!(registry, "registry works again");
         }
@@ -188,8 +200,8 @@ impl Schedule {
 }
 
 /// The entry of a check that ended, unless its reference was dropped meanwhile (and perhaps followed anew).
-fn end<'a>(entries: &'a mut BTreeMap<ImageRef, Entry>, ticket: &Ticket) -> Option<&'a mut Entry> {
-    let entry = entries.get_mut(&ticket.image).filter(|entry| entry.running == Some(ticket.number))?;
+fn end<'a>(entries: &'a mut BTreeMap<Target, Entry>, ticket: &Ticket) -> Option<&'a mut Entry> {
+    let entry = entries.get_mut(&ticket.target).filter(|entry| entry.running == Some(ticket.number))?;
     entry.running = None;
     Some(entry)
 }

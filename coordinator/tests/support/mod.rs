@@ -1,5 +1,6 @@
 //! A real registry in a process of its own, and a server that answers as scripted.
 
+use std::ops::Add as _;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -123,6 +124,36 @@ impl RegistryProcess {
             entry(&image, "linux")
         );
         self.put_manifest(repository, tag, INDEX, &index).await
+    }
+
+    /// Signs a digest as cosign does, with OpenSSL; the digest that the signed text names may be another one. A new layer stands
+    /// behind those that are there already (`before`). Returns all layers.
+    pub(crate) async fn sign(&self, repository: &str, digest: &str, named: &str, key: &Path, before: &str) -> String {
+        let payload = format!(
+            r#"{{"critical":{{"identity":{{"docker-reference":"{repository}"}},"image":{{"docker-manifest-digest":"{named}"}},"type":"cosign container image signature"}},"optional":null}}"#
+        );
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("payload");
+        std::fs::write(&file, &payload).unwrap();
+        let arguments = [Path::new("dgst"), Path::new("-sha256"), Path::new("-sign"), key, &file];
+        let signed = Command::new("openssl").args(arguments).output().await.unwrap();
+        assert!(signed.status.success(), "{signed:?}");
+        let signature = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &signed.stdout);
+        self.push_config(repository, &payload).await;
+        let layer = format!(
+            r#"{{"mediaType": "application/vnd.dev.cosign.simplesigning.v1+json", "size": {}, "digest": "{}", "annotations": {{"dev.cosignproject.cosign/signature": "{signature}"}}}}"#,
+            payload.len(),
+            sha256(payload.as_bytes())
+        );
+        let layers = if before.is_empty() { layer } else { format!("{before}, {layer}") };
+        let kind = "application/vnd.oci.image.manifest.v1+json";
+        self.push_config(repository, "{}").await;
+        let manifest = format!(
+            r#"{{"schemaVersion": 2, "mediaType": "{kind}", "config": {{"mediaType": "application/vnd.oci.image.config.v1+json", "size": 2, "digest": "{}"}}, "layers": [{layers}]}}"#,
+            sha256(b"{}")
+        );
+        self.put_manifest(repository, &digest.replace("sha256:", "sha256-").add(".sig"), kind, &manifest).await;
+        layers
     }
 
     async fn push_config(&self, repository: &str, config: &str) -> String {

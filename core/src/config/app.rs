@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::{Problems, Table, health, hooks, known_keys, quiet, read, update};
 use crate::ids::AppName;
+use crate::signature::{KEY_LIMIT, PublicKey};
 use crate::spec::{APP_LABEL, AppSpec, Freshness, Gate, InstanceSelector, TestKind};
 
 /// Most apps that one app may wait for: a chain longer than this is a mistake.
@@ -125,7 +126,41 @@ fn gate(table: &mut Table<'_>) -> Gate {
     let max_age = table.duration("max_age", AGE_MIN..=crate::duration::LIMIT);
     let cooldown = table.duration("cooldown", Duration::ZERO..=COOLDOWN_LIMIT);
     let default = Gate::default();
-    Gate { tests: tests.unwrap_or(default.tests), max_age, cooldown: cooldown.unwrap_or(default.cooldown) }
+    let tests = tests.unwrap_or(default.tests);
+    let signature_keys = signature_keys(table, tests.contains(&TestKind::Signature));
+    Gate { tests, max_age, cooldown: cooldown.unwrap_or(default.cooldown), signature_keys }
+}
+
+/// Keys without a gate that asks for a signature would look like a check and be none.
+fn signature_keys(table: &mut Table<'_>, wanted: bool) -> Vec<PublicKey> {
+    let keys: Option<Vec<PublicKey>> = table.list("signature_keys");
+    let known = keys.as_deref().unwrap_or_default();
+    report_twice(table, "signature_keys", known);
+    let place = table.full("signature_keys");
+    if known.len() > KEY_LIMIT {
+        let message = format!("`{place}` has {} keys, allowed are up to {KEY_LIMIT}", known.len());
+        table.problem("signature_keys", &message, None);
+    }
+    match (wanted, table.has("signature_keys")) {
+        (true, false) => {
+            let message = format!("`{place}` is missing: `{}` asks for a `signature`", table.full("tests"));
+            table.problem(
+                "tests",
+                &message,
+                Some("name the public keys that may sign, such as the text of `cosign.pub`"),
+            );
+        }
+        (true, true) if keys.as_ref().is_some_and(Vec::is_empty) => {
+            table.problem("signature_keys", &format!("`{place}` is empty, allowed is one key or more"), None);
+        }
+        (false, true) => {
+            let message =
+                format!("`{place}` has no meaning, since `{}` does not ask for a `signature`", table.full("tests"));
+            table.problem("signature_keys", &message, None);
+        }
+        (true, true) | (false, false) => {}
+    }
+    keys.unwrap_or_default()
 }
 
 /// A kind of test report that this version can judge.
@@ -135,11 +170,11 @@ impl FromStr for Kind {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         match TestKind::ALL.into_iter().find(|kind| kind.as_str() == text) {
-            Some(kind @ TestKind::Ci) => Ok(Self(kind)),
-            Some(kind @ (TestKind::SelfTest | TestKind::Signature)) => {
-                Err(format!("not supported yet by this version: `{kind}`, allowed is `ci`"))
+            Some(kind @ (TestKind::Ci | TestKind::Signature)) => Ok(Self(kind)),
+            Some(kind @ TestKind::SelfTest) => {
+                Err(format!("not supported yet by this version: `{kind}`, allowed are `ci`, `signature`"))
             }
-            None => Err(format!("`{text}` is no kind of test, allowed is `ci`")),
+            None => Err(format!("`{text}` is no kind of test, allowed are `ci`, `signature`")),
         }
     }
 }

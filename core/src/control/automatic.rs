@@ -134,7 +134,11 @@ impl Control {
 
 /// Whether a wait is about tests of a digest that every instance runs already: nothing is held back by it.
 fn is_past(wait: &WaitingOn, app: &App, fleet: &Fleet) -> bool {
-    let WaitingOn::Gate { digest, denial: GateDenial::NotTested { .. } | GateDenial::TestsTooOld { .. } } = wait else {
+    let WaitingOn::Gate {
+        digest,
+        denial: GateDenial::NotTested { .. } | GateDenial::NotSigned { .. } | GateDenial::TestsTooOld { .. },
+    } = wait
+    else {
         return false;
     };
     let mut instances = fleet.instances(&app.spec.name).peekable();

@@ -14,6 +14,7 @@ use crate::ids::{AppName, NodeName, RolloutId, SpecVersion};
 use crate::image::Digest;
 use crate::release::{TestReport, TestResult};
 use crate::rollout::{Command, Overrides, Rejection, RejectionKind};
+use crate::signature::{SIGNATURE_LIMIT, Signature, verify};
 use crate::spec::{AppSpec, TestKind, spec_differences};
 
 /// Most reports kept of one release: a CI that reports in a loop must not fill the memory.
@@ -76,6 +77,15 @@ pub enum Request {
         from: Option<IpAddr>,
         /// When the image was built, if the registry could be asked.
         created: Option<DateTime<Utc>>,
+    },
+    /// The registry was asked for a digest's signatures.
+    Signatures {
+        /// The app.
+        app: AppName,
+        /// The digest.
+        digest: Digest,
+        /// All that it has, the newest last.
+        signatures: Vec<Signature>,
     },
     /// Bar a digest, or no longer.
     Quarantine {
@@ -166,6 +176,7 @@ impl Control {
                 let report = TestReport { kind: TestKind::Ci, suite, result, by: by.0.clone(), at: now, url, from };
                 self.report(app, digest, report, created)?
             }
+            Request::Signatures { app, digest, signatures } => self.signatures(app, digest, signatures, by, now),
             Request::Quarantine { app, digest, quarantined, reason } => {
                 self.quarantine(app, digest, quarantined, reason)?
             }
@@ -283,7 +294,33 @@ impl Control {
             let message = format!("{} has {REPORT_LIMIT} test reports already", digest.short());
             return Err(Rejection::new(RejectionKind::Conflict, message));
         }
-        Ok(vec![Event::TestReported { app, digest, report, created }])
+        Ok(vec![Event::TestReported { app, digest, report, created, signatures: Vec::new() }])
+    }
+
+    /// What signatures are worth by the keys of the app as it is now.
+    fn signatures(
+        &self,
+        app: AppName,
+        digest: Digest,
+        mut signatures: Vec<Signature>,
+        by: &Actor,
+        now: DateTime<Utc>,
+    ) -> Vec<Event> {
+        let Some(known) = self.catalog.app(&app) else { return Vec::new() };
+        let Some(release) = known.release(&digest).filter(|release| known.spec.gate.asks_for_signature_of(release))
+        else {
+            return Vec::new();
+        };
+        signatures.drain(..signatures.len().saturating_sub(SIGNATURE_LIMIT));
+        match verify(&digest, &known.spec.gate.signature_keys, &signatures) {
+            Ok(key) => {
+                let (kind, suite, result) = (TestKind::Signature, key.id().as_str().to_owned(), TestResult::Passed);
+                let report = TestReport { kind, suite, result, by: by.0.clone(), at: now, url: None, from: None };
+                vec![Event::TestReported { app, digest, report, created: None, signatures }]
+            }
+            Err(reason) if release.unsigned.as_ref() == Some(&reason) => Vec::new(),
+            Err(reason) => vec![Event::SignatureMissing { app, digest, reason }],
+        }
     }
 
     fn quarantine(

@@ -26,6 +26,7 @@ impl Event {
             | Self::AppRemoved { .. }
             | Self::ReleaseSeen { .. }
             | Self::TestReported { .. }
+            | Self::SignatureMissing { .. }
             | Self::ReleaseQuarantined { .. }
             | Self::QuarantineCleared { .. }
             | Self::ReleaseKnownGood { .. }
@@ -62,6 +63,7 @@ impl Event {
             | Self::AppRemoved { .. }
             | Self::ReleaseSeen { .. }
             | Self::TestReported { .. }
+            | Self::SignatureMissing { .. }
             | Self::ReleaseQuarantined { .. }
             | Self::QuarantineCleared { .. }
             | Self::ReleaseKnownGood { .. }
@@ -85,6 +87,7 @@ impl Event {
             | Self::AppRemoved { app, .. }
             | Self::ReleaseSeen { app, .. }
             | Self::TestReported { app, .. }
+            | Self::SignatureMissing { app, .. }
             | Self::ReleaseQuarantined { app, .. }
             | Self::QuarantineCleared { app, .. }
             | Self::ReleaseKnownGood { app, .. }
@@ -126,6 +129,7 @@ impl Event {
             | Self::AppRemoved { .. }
             | Self::ReleaseSeen { .. }
             | Self::TestReported { .. }
+            | Self::SignatureMissing { .. }
             | Self::ReleaseQuarantined { .. }
             | Self::QuarantineCleared { .. }
             | Self::ReleaseKnownGood { .. }
@@ -154,6 +158,7 @@ impl Event {
             Self::AppRemoved { .. } => "app_removed",
             Self::ReleaseSeen { .. } => "release_seen",
             Self::TestReported { .. } => "test_reported",
+            Self::SignatureMissing { .. } => "signature_missing",
             Self::ReleaseQuarantined { .. } => "release_quarantined",
             Self::QuarantineCleared { .. } => "quarantine_cleared",
             Self::ReleaseKnownGood { .. } => "release_known_good",

@@ -19,6 +19,7 @@ impl fmt::Display for Event {
                 let word = serde_word(&report.result);
                 write!(f, "{} of {app}: suite {} ({}) {word}", digest.short(), report.suite, report.kind)
             }
+            Self::SignatureMissing { app, digest, reason } => write!(f, "{} of {app}: {reason}", digest.short()),
             Self::ReleaseQuarantined { app, digest, reason } => {
                 write!(f, "{} of {app} is quarantined: {reason}", digest.short())
             }

@@ -201,6 +201,7 @@ impl Ledger {
             | Event::StepRequeued { .. }
             | Event::StepSkipped { .. }
             | Event::RollbackPlanned { .. }
+            | Event::SignatureMissing { .. }
             | Event::AppEnabled { .. } => self.add_to_rollout(&recorded.event),
         }
     }

@@ -101,6 +101,7 @@ impl Rollout {
             | Event::AppRemoved { .. }
             | Event::ReleaseSeen { .. }
             | Event::TestReported { .. }
+            | Event::SignatureMissing { .. }
             | Event::ReleaseQuarantined { .. }
             | Event::QuarantineCleared { .. }
             | Event::ReleaseKnownGood { .. }

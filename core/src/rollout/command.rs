@@ -141,6 +141,7 @@ impl Rollout {
             }
             GateDenial::TestFailed { .. }
             | GateDenial::NotTested { .. }
+            | GateDenial::NotSigned { .. }
             | GateDenial::TestsTooOld { .. }
             | GateDenial::CoolingDown { .. } => String::new(),
         };

@@ -171,6 +171,7 @@ impl Rollout {
             monitor: if canary { update.canary_monitor } else { update.monitor },
             keep_images: update.keep_images,
             start_within: START_WITHIN,
+            signatures: context.catalog.signatures(self.app(), &step.to).to_vec(),
         }
     }
 }

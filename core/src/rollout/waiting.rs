@@ -289,6 +289,7 @@ impl WaitingOn {
                     GateDenial::Quarantined { .. }
                     | GateDenial::TestFailed { .. }
                     | GateDenial::NotTested { .. }
+                    | GateDenial::NotSigned { .. }
                     | GateDenial::TestsTooOld { .. },
                 ..
             }

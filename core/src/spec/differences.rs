@@ -31,6 +31,11 @@ fn flat(spec: &AppSpec) -> BTreeMap<String, String> {
         }
     }
     whole["instances"] = instances_text(&spec.instances).into();
+    if !spec.gate.signature_keys.is_empty() {
+        // A key is known by its name; its text is long and tells nobody anything.
+        let names: Vec<String> = spec.gate.signature_keys.iter().map(ToString::to_string).collect();
+        whole["gate"]["signature_keys"] = names.into();
+    }
     if let Some(update) = whole["update"].as_object_mut() {
         update.remove("max_failure_permille");
         update.insert("max_failure_ratio".to_owned(), ratio_text(spec.update.max_failure_permille).into());

@@ -17,6 +17,7 @@ use crate::ids::AppName;
 use crate::image::{ImageRef, Repository, repository_of};
 use crate::labels::{Labels, Selector};
 use crate::quiet::QuietHours;
+use crate::signature::PublicKey;
 pub use differences::spec_differences;
 pub use hooks::{DEFAULT_HOOK_TIMEOUT, Hook, HookCall, HookPoint, Hooks, SKIP_EXIT_CODE, SKIP_HTTP_STATUS};
 pub use update::{FailureAction, RolloutMode, Supersede, UpdateConfig, UpdateOrder};
@@ -160,12 +161,15 @@ pub struct Gate {
     /// How long a digest must have been known before it may be a target.
     #[serde(with = "crate::duration::text")]
     pub cooldown: Duration,
+    /// Keys of which one must have signed the digest. There are some just where `tests` asks for a signature.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signature_keys: Vec<PublicKey>,
 }
 
 impl Default for Gate {
     /// One passed report from CI, however old: an untested image never runs because a file said nothing about tests.
     fn default() -> Self {
-        Self { tests: vec![TestKind::Ci], max_age: None, cooldown: Duration::ZERO }
+        Self { tests: vec![TestKind::Ci], max_age: None, cooldown: Duration::ZERO, signature_keys: Vec::new() }
     }
 }
 

@@ -3,6 +3,7 @@
 use nightshift_core::instance::{ImageReport, ImageState, Prepull, PullProgress};
 
 use super::field::{Error, parsed, reason, required, text};
+use super::signature;
 use super::step::{REASON_LIMIT_BYTES, epoch};
 use crate::pb;
 
@@ -27,6 +28,7 @@ impl From<&Prepull> for pb::Prepull {
             image: prepull.image.to_string(),
             digest: prepull.digest.as_str().to_owned(),
             epoch: prepull.epoch.0,
+            signatures: signature::to_wire(&prepull.signatures),
         }
     }
 }
@@ -39,6 +41,7 @@ impl TryFrom<pb::Prepull> for Prepull {
             image: parsed("image", &prepull.image)?,
             digest: parsed("digest", &prepull.digest)?,
             epoch: epoch("epoch", prepull.epoch)?,
+            signatures: signature::from_wire(prepull.signatures)?,
         })
     }
 }
@@ -72,6 +75,7 @@ impl TryFrom<pb::ImageReport> for ImageReport {
 mod tests {
     use super::*;
     use nightshift_core::ids::Epoch;
+    use nightshift_core::signature::Signature;
 
     fn prepull() -> Prepull {
         Prepull {
@@ -79,6 +83,7 @@ mod tests {
             image: "r.example/web:stable".parse().expect("a reference"),
             digest: format!("sha256:{}", "0a".repeat(32)).parse().expect("a digest"),
             epoch: Epoch(1),
+            signatures: vec![Signature { payload: "{}".into(), signature: "MEUCIQ==".into() }],
         }
     }
 

@@ -9,6 +9,7 @@ mod field;
 mod hooks;
 mod image;
 mod instance;
+mod signature;
 mod step;
 mod time;
 mod watch;

@@ -5,6 +5,7 @@ use nightshift_core::spec::HealthCheck;
 use nightshift_core::step::{Failure, LOG_LIMIT_BYTES, StepKey, StepOrder, StepReport};
 
 use super::field::{Error, Within as _, bounded, end_of, list, parsed, port, reason, required, text};
+use super::signature;
 use super::time::{duration, from_duration};
 use super::words::Word;
 use crate::pb;
@@ -57,6 +58,7 @@ impl From<&StepOrder> for pb::StepOrder {
             start_within: Some(from_duration(order.start_within)),
             hooks: (!order.hooks.is_empty()).then(|| (&order.hooks).into()),
             node: order.node.as_str().to_owned(),
+            signatures: signature::to_wire(&order.signatures),
         }
     }
 }
@@ -81,6 +83,7 @@ impl TryFrom<pb::StepOrder> for StepOrder {
             monitor: duration("monitor", order.monitor)?,
             keep_images: order.keep_images,
             start_within: duration("start_within", order.start_within)?,
+            signatures: signature::from_wire(order.signatures)?,
         })
     }
 }

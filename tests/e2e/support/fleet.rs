@@ -191,6 +191,11 @@ pub(crate) fn engine_is_missed(cli: &Cli, node: &str) {
 
 /// Applies the app, watched shortly, so that tests are short.
 pub(crate) fn apply(surroundings: &Surroundings, cli: &Cli, hours: Hours, update: &str) {
+    apply_tables(surroundings, cli, hours, update, "");
+}
+
+/// The same with more tables.
+pub(crate) fn apply_tables(surroundings: &Surroundings, cli: &Cli, hours: Hours, update: &str, tables: &str) {
     let name = surroundings.app();
     let image = surroundings.registry.repository("web");
     let mut file = format!("name = \"{name}\"\nimage = \"{image}:stable\"\n");
@@ -206,7 +211,7 @@ pub(crate) fn apply(surroundings: &Surroundings, cli: &Cli, hours: Hours, update
     }
     writeln!(
         file,
-        "[update]\nmonitor = \"1s\"\ncanary_monitor = \"1s\"\nhealthy_deadline = \"30s\"\nprogress_deadline = \"10m\"\n{update}"
+        "[update]\nmonitor = \"1s\"\ncanary_monitor = \"1s\"\nhealthy_deadline = \"30s\"\nprogress_deadline = \"10m\"\n{update}\n{tables}"
     )
     .expect("text grows");
     let path = surroundings.directory.path().join("app.toml");

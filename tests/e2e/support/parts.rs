@@ -139,6 +139,18 @@ impl Parts {
         (parts, v1)
     }
 
+    /// Writes more into the agents' files and starts them again.
+    pub(crate) fn agents_with(&mut self, more: &str) {
+        for number in 0..self.agents.len() {
+            drop(self.agents[number].take());
+            let file = self.surroundings.directory.path().join(format!("{}.toml", node(number)));
+            let config = fs::read_to_string(&file).expect("it is there") + more;
+            fs::write(&file, config).expect("the directory can be written");
+            self.agent_up(number);
+        }
+        fleet::nodes_connected(&self.control.cli, self.agents.len());
+    }
+
     /// Starts an agent (again).
     pub(crate) fn agent_up(&mut self, number: usize) {
         let home = self.surroundings.directory.path();

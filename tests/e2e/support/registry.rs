@@ -1,6 +1,6 @@
 //! The registry, and images made on the spot.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD as STANDARD, BASE64_URL_SAFE as URL_SAFE};
@@ -136,6 +136,13 @@ impl Registry {
         let mut all = vec!["--text", &text];
         all.extend(options);
         self.push(name_and_tag, &all)
+    }
+
+    /// Signs an image in the way of cosign with a private key of OpenSSL. The signed text names `named`.
+    pub(crate) fn sign(&self, image: &Image, key: &Path, named: &Image) {
+        let path = image.repository.split_once('/').expect("it has a path").1;
+        let (made, key) = (self.made.to_str().expect("text"), key.to_str().expect("text"));
+        self.script(&["sign", made, path, &image.digest, key, &named.digest]);
     }
 
     /// Makes a tag point to an image that is there already.

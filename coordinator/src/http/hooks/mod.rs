@@ -15,13 +15,14 @@ use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use http::StatusCode;
 use http::request::Parts;
-use nightshift_core::image::{ImageRef, Repository};
+use nightshift_core::image::Repository;
 use serde::Serialize;
 
 use super::problem::{Problem, json};
 use super::{Api, body};
 use crate::config::Sender;
 use crate::trust::ConnectInfo;
+use crate::watcher::Target;
 pub use proof::{Key, WeakSecret};
 
 /// Largest notification, in bytes: GitHub's have some 30 KB, and one of a registry with a thousand events stays below.
@@ -100,14 +101,14 @@ fn event(parts: &Parts) -> &str {
     parts.headers.get("x-github-event").and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-/// Has every followed reference of these repositories looked at; which ones.
+/// Has everything in these repositories looked at that somebody follows, missed signatures among it; what.
 async fn check(api: &Api, pushed: &BTreeSet<Repository>) -> Result<Vec<String>, Problem> {
-    let followed = api.followed.borrow().clone();
-    let concerned: BTreeSet<ImageRef> =
-        followed.into_values().filter(|image| pushed.contains(&image.repository)).collect();
+    let followed = api.followed.borrow().targets();
+    let concerned: BTreeSet<Target> =
+        followed.into_iter().filter(|target| pushed.contains(target.repository())).collect();
     let hand_over = async {
-        for image in &concerned {
-            api.checks.ask(image.clone()).await;
+        for target in &concerned {
+            api.checks.ask(target.clone()).await;
         }
     };
     if tokio::time::timeout(HAND_OVER_DEADLINE, hand_over).await.is_err() {

@@ -12,6 +12,7 @@ mod order;
 mod reports;
 mod restart;
 mod scale;
+mod signatures;
 mod supersede;
 mod walk;
 mod windows;

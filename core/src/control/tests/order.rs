@@ -150,7 +150,7 @@ fn an_app_waits_for_the_apps_that_go_first_even_if_their_rollout_is_only_due() {
             url: None,
             from: None,
         };
-        Event::TestReported { app: of.clone(), digest: digest(2), report, created: None }
+        Event::TestReported { app: of.clone(), digest: digest(2), report, created: None, signatures: Vec::new() }
     };
     let events = [see(&app()), passed(&app()), see(&db), passed(&db)];
     let by = Actor("ci".into());

@@ -33,6 +33,7 @@ pub(super) fn order() -> StepOrder {
         monitor: Duration::from_secs(30),
         keep_images: 2,
         start_within: Duration::from_secs(60),
+        signatures: Vec::new(),
     }
 }
 

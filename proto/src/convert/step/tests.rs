@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nightshift_core::signature::Signature;
 use nightshift_core::spec::{Hook, HookCall, Hooks, UpdateOrder};
 use nightshift_core::step::{FailureKind, Purpose, StepPhase};
 
@@ -31,6 +32,7 @@ fn order() -> StepOrder {
         monitor: Duration::from_millis(2500),
         keep_images: 2,
         start_within: Duration::from_secs(20),
+        signatures: vec![Signature { payload: "{}".into(), signature: "MEUCIQ==".into() }],
     }
 }
 

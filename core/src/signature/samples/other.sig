@@ -1,0 +1,1 @@
+MEQCIAtfZRsRLlUsCfK/6uZ2ArUbd9xMx01Z/dKtq+TZbMU3AiAtSRVvmlO4k22tfzG7BQG/vtxUFNxGjdHewFxSu3TaTw==
