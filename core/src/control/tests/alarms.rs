@@ -90,6 +90,30 @@ fn the_last_tested_digest_keeps_its_age_when_its_tests_are_too_old() {
 }
 
 #[test]
+fn a_step_that_may_still_be_taken_back_ends_no_alarm() {
+    for good in [true, false] {
+        let mut bench = weekly(&["n1"]);
+        bench.inventory("n1", vec![built(-8 * DAY)]);
+        bench.tested(2);
+        assert_eq!((bench.ordered(), told(&bench).len()), (vec!["n1"], 1));
+        // The old one is put aside, and then the new one is watched.
+        for instances in [vec![], vec![InstanceView { image_created: Some(at(0)), ..instance("web", 2) }]] {
+            bench.inventory("n1", instances);
+            bench.run();
+            assert_eq!((holding(&bench).len(), told(&bench).len()), (1, 1));
+        }
+        if good {
+            bench.commit();
+        } else {
+            bench.fail();
+            bench.inventory("n1", vec![built(-8 * DAY)]);
+        }
+        bench.run();
+        assert_eq!(told(&bench).len(), if good { 2 } else { 1 }, "good: {good}");
+    }
+}
+
+#[test]
 fn a_restart_neither_repeats_nor_forgets_an_alarm() {
     let mut bench = weekly(&["n1", "n2"]);
     bench.inventory("n1", vec![built(-8 * DAY)]);
