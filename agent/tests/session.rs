@@ -16,7 +16,7 @@ use nightshift_agent::session::{Epochs, Facts, Outbox, Session, TlsLine, Work};
 use nightshift_agent::storage::FileStorage;
 use nightshift_agent::surroundings::Surroundings;
 use nightshift_core::ids::{Epoch, Generation, NodeName, StepIndex};
-use nightshift_core::instance::{ImageReport, ImageState, InstanceView, Prepull, WatchedApp};
+use nightshift_core::instance::{Findings, ImageReport, ImageState, Prepull, Survey};
 use nightshift_core::spec::{HealthCheck, Hooks, UpdateOrder};
 use nightshift_core::step::{Purpose, StepKey, StepOrder, StepPhase, StepReport};
 use nightshift_proto::pb;
@@ -57,8 +57,8 @@ impl Work for Journal {
     async fn prepull(&self, prepull: Prepull) {
         self.asked.send(Asked::Prepull(prepull)).unwrap();
     }
-    async fn survey(&self, app: WatchedApp) -> Result<Vec<InstanceView>, String> {
-        Err(format!("nobody looks for {} here", app.name))
+    async fn survey(&self, survey: Survey) -> Result<Findings, String> {
+        Err(format!("nobody looks for {survey:?} here"))
     }
 
     async fn forget(&self, steps: Vec<StepKey>) {

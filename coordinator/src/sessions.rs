@@ -229,8 +229,7 @@ fn said(message: pb::AgentMessage, now: DateTime<Utc>) -> Result<Option<NodeSaid
             Some(NodeSaid::Report { sequence: report.sequence, report: report_of_step })
         }
         Some(Body::Surveyed(surveyed)) => {
-            let found = convert::required("surveyed.found", surveyed.found)?;
-            Some(NodeSaid::Surveyed { id: surveyed.id, instances: found.into_instances()? })
+            Some(NodeSaid::Surveyed { id: surveyed.id, found: surveyed.into_findings()? })
         }
         Some(Body::Image(image)) => Some(NodeSaid::Image(ImageReport::try_from(image)?)),
         Some(Body::Heartbeat(heartbeat)) => {

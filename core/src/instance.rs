@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::container::{Health, RunState};
 use crate::ids::{AppName, ContainerId, Epoch, NodeName};
 use crate::image::{Digest, ImageRef, Repository};
+use crate::labels::Labels;
 use crate::signature::Signature;
 use crate::spec::{AppSpec, InstanceSelector};
 
@@ -62,13 +63,48 @@ pub struct InstanceView {
     pub start_first_obstacles: Vec<String>,
 }
 
-/// What nodes answered to the question which of their containers an app would have.
+/// What agents are asked once, before anybody decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Surveyed {
+pub enum Survey {
+    /// Which of their containers an app would have.
+    OfApp(WatchedApp),
+    /// Which containers they have at all.
+    Everything,
+}
+
+/// What an agent found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Findings {
+    /// The containers of that app.
+    Instances(Vec<InstanceView>),
+    /// All of them.
+    Containers(Vec<FoundContainer>),
+}
+
+/// What a node answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Surveyed<T = Vec<InstanceView>> {
     /// The node.
     pub node: NodeName,
-    /// Its instances, or why its engine did not answer.
-    pub instances: Result<Vec<InstanceView>, String>,
+    /// What was found, or why its engine did not answer.
+    pub found: Result<T, String>,
+}
+
+/// Any container of a node, with what matters for its adoption.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundContainer {
+    /// Name without the leading slash.
+    pub name: String,
+    /// Reference in its configuration, as it was typed at its creation.
+    pub image: String,
+    /// Those of its labels that adoption reads; others may hold secrets and stay on the node.
+    pub labels: Labels,
+    /// Whether it has a health check of its own, or of its image.
+    pub has_health_check: bool,
+    /// Whether its image came from some registry.
+    pub from_registry: bool,
+    /// Why Nightshift would refuse to replace it, if it would.
+    pub refusal: Option<String>,
 }
 
 impl InstanceView {

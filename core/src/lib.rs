@@ -3,6 +3,7 @@
 //! Nothing here reads a clock, draws a random number, opens a file or speaks to a network: time and facts come in as
 //! arguments, decisions go out as values. The shells (`agent`, `coordinator`) act on them, and store before they act.
 
+pub mod adoption;
 pub mod alarm;
 pub mod catalog;
 pub mod config;

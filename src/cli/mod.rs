@@ -3,6 +3,7 @@
 //! A verb parses its arguments, asks the coordinator, makes a view, and shows it. How it ends is an [`Exit`] or a
 //! [`Failure`]; nothing here ends the process.
 
+mod adopt;
 mod app;
 mod apply;
 mod completions;
@@ -50,6 +51,8 @@ pub(crate) struct Cli {
 enum Verb {
     /// Tell the coordinator of apps: create or change them from their files
     Apply(apply::Args),
+    /// What runs on the nodes and belongs to no app, as app files; changes nothing
+    Adopt(adopt::Args),
     /// Apps: what is kept fresh
     App(app::Args),
     /// Releases: what is known of an app's digests
@@ -125,6 +128,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
 async fn run_verb(verb: Verb, session: &Session) -> Result<Exit, Failure> {
     match verb {
         Verb::Apply(args) => apply::run(args, session).await,
+        Verb::Adopt(args) => adopt::run(args, session).await,
         Verb::App(args) => app::run(args, session).await,
         Verb::Release(args) => release::run(args, session).await,
         Verb::Rollout(args) => rollout::run(args, session).await,

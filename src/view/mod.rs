@@ -3,6 +3,7 @@
 //! The JSON of a view is a contract (docs/cli.md): a field may be added, none is renamed or dropped. What is absent is
 //! `null`, states are lower snake case words, digests are whole, times are RFC 3339 in UTC.
 
+pub(crate) mod adoption;
 pub(crate) mod age;
 pub(crate) mod app;
 pub(crate) mod change;

@@ -125,6 +125,7 @@ service! {
     create_token: CreateTokenRequest => CreateTokenResponse = |_| fixture::new_token();
     list_tokens: ListTokensRequest => ListTokensResponse = |empty| fixture::tokens(empty);
     revoke_token: RevokeTokenRequest => RevokeTokenResponse = |_| pb::RevokeTokenResponse {};
+    adopt: AdoptRequest => AdoptResponse = |empty| fixture::adoption(empty);
     get_status: GetStatusRequest => Status = |empty| fixture::status(empty);
 }
 

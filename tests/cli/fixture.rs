@@ -353,6 +353,34 @@ pub(crate) fn status(empty: bool) -> pb::Status {
     }
 }
 
+pub(crate) fn adoption(empty: bool) -> pb::AdoptResponse {
+    use pb::adopt_response::{Container, LeftOut, Proposal, Silent};
+    let container = |node: &str, container: &str| Container { node: node.into(), container: container.into() };
+    let web = Proposal {
+        app: "web".into(),
+        image: "registry.example/web:stable".into(),
+        containers: vec![container("n1", "shop-web-1"), container("n2", "shop-web-1")],
+        toml: "name = \"web\"\nimage = \"registry.example/web:stable\"\n\n[instances]\nname = \"shop-web-1\"\n".into(),
+    };
+    let db = Proposal {
+        app: "db".into(),
+        image: "postgres:17".into(),
+        containers: vec![container("n1", "db")],
+        toml: "name = \"db\"\nimage = \"postgres:17\"\n\n[instances]\nname = \"db\"\n".into(),
+    };
+    let left = LeftOut {
+        node: "n1".into(),
+        container: "job".into(),
+        image: "job:dev".into(),
+        reason: "its image never came from a registry: it was built or loaded on the node".into(),
+    };
+    let silent = Silent { node: "n3".into(), reason: "it is not connected".into() };
+    if empty {
+        return pb::AdoptResponse::default();
+    }
+    pb::AdoptResponse { proposals: vec![db, web], left_out: vec![left], silent: vec![silent] }
+}
+
 fn raised() -> pb::Alarm {
     let (kind, node, message) = ("node_away".into(), "n2".into(), "node `n2` is not connected".into());
     pb::Alarm { kind, app: String::new(), node, message, since: at(310) }

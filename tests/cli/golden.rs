@@ -69,6 +69,7 @@ fn every_verb_shows_its_answer() {
         ("token_create", &["token", "create", "node"]),
         ("token_list", &["token", "list"]),
         ("token_revoke", &["token", "revoke", "t-1"]),
+        ("adopt", &["adopt"]),
         ("status", &["status"]),
     ] {
         check(name, &double, arguments);
@@ -86,12 +87,33 @@ fn an_empty_fleet_says_what_to_do_next() {
         &["rollout", "list"],
         &["node", "list"],
         &["token", "list"],
+        &["adopt"],
         &["status"],
         &["app", "list", "-o", "json"],
     ] {
         text.push_str(&double.run(arguments).transcript(arguments));
     }
     insta::assert_snapshot!("empty_fleet", text);
+}
+
+#[test]
+fn adopted_files_are_written_once_and_apply_takes_them() {
+    let (double, directory) = (Double::new(), tempfile::tempdir().expect("a directory"));
+    let out = directory.path().join("apps");
+    let out_text = out.to_str().expect("text");
+    let ended = double.run(&["adopt", "--out", out_text]);
+    let said = ended.transcript(&["adopt", "--out", "DIR"]).replace(out_text, "DIR");
+    insta::assert_snapshot!("adopt_out", said);
+    let files: Vec<_> = ["db.toml", "web.toml"].iter().map(|name| out.join(name)).collect();
+    let files: Vec<_> = files.iter().map(|file| file.to_str().expect("text")).collect();
+    let applied = double.run(&["apply", "--dry-run", files[0], files[1]]);
+    assert!(applied.transcript(&[]).contains("exit 0"), "{}", applied.transcript(&[]));
+    std::fs::write(files[1], "mine").expect("writable");
+    std::fs::remove_file(files[0]).expect("it is there");
+    let refused = double.run(&["adopt", "--out", out_text]).transcript(&[]);
+    assert!(refused.contains("web.toml` is there already") && refused.contains("exit 1"), "{refused}");
+    assert_eq!(std::fs::read_to_string(files[1]).expect("there"), "mine");
+    assert!(!std::path::Path::new(files[0]).exists(), "and nothing else was written");
 }
 
 #[test]

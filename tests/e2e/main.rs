@@ -6,12 +6,14 @@
 
 mod support;
 
+mod adopt;
 mod chaos;
 mod ci;
 mod crashes;
 mod engine_gone;
 mod engines;
 mod failing;
+mod freshness;
 mod haproxy;
 mod killed;
 mod mistakes;

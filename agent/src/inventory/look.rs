@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use nightshift_core::adoption::visible_labels;
 use nightshift_core::container::ContainerView;
 use nightshift_core::image::{Digest, Repository, repository_of};
-use nightshift_core::instance::{InstanceView, WatchedApp};
+use nightshift_core::instance::{FoundContainer, InstanceView, WatchedApp};
 use nightshift_core::labels::Labels;
 use nightshift_core::precedence::goes_after;
 use nightshift_core::recreate::{self, ApiVersion, Product, start_first_obstacles};
@@ -40,12 +41,51 @@ impl Look {
         let mut instances = Vec::new();
         let containers = self.engine.list().await?;
         for summary in &containers {
-            if !is_in_replacement(&summary.name) && apps.iter().any(|app| may_match(app, summary)) {
+            if apps.iter().any(|app| may_match(app, summary)) {
                 self.add(apps, summary, &containers, &mut instances).await?;
             }
         }
         instances.sort_by(|a, b| (&a.app, &a.container).cmp(&(&b.app, &b.container)));
         Ok(instances)
+    }
+
+    /// Every container that is no part of a replacement, by name.
+    pub(super) async fn at_everything(&mut self) -> Result<Vec<FoundContainer>> {
+        let mut found = Vec::new();
+        for summary in self.engine.list().await? {
+            let Some((inspect, view)) = self.inspect(&summary).await? else { continue };
+            let image = self.image(&view.image_id).await?;
+            let check = inspect.pointer("/Config/Healthcheck/Test/0").and_then(Value::as_str);
+            let known_as = image.as_deref().and_then(|image| image["RepoDigests"].as_array());
+            found.push(FoundContainer {
+                labels: visible_labels(&view.labels),
+                has_health_check: check.is_some_and(|word| word != "NONE"),
+                from_registry: known_as.is_some_and(|digests| !digests.is_empty()),
+                refusal: self.refusal(&[], &inspect, image.as_deref(), &view),
+                name: view.name,
+                image: view.image,
+            });
+        }
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(found)
+    }
+
+    /// A container of the list in detail; none where it went away since the list was made, or is part of a replacement.
+    async fn inspect(&self, summary: &ContainerSummary) -> Result<Option<(Value, ContainerView)>> {
+        if is_in_replacement(&summary.name) {
+            return Ok(None);
+        }
+        let inspect = match self.engine.inspect(&summary.id.0).await {
+            Ok(inspect) => inspect,
+            Err(Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let malformed = |error: nightshift_core::container::Malformed| Error::Malformed {
+            call: "inspect",
+            reason: format!("container `{}`: {error}", summary.name),
+        };
+        let view = ContainerView::from_inspect(&inspect).map_err(malformed)?;
+        Ok((!is_in_replacement(&view.name)).then_some((inspect, view)))
     }
 
     async fn add(
@@ -55,20 +95,7 @@ impl Look {
         all: &[ContainerSummary],
         instances: &mut Vec<InstanceView>,
     ) -> Result<()> {
-        let inspect = match self.engine.inspect(&summary.id.0).await {
-            Ok(inspect) => inspect,
-            // It went away since the list was made.
-            Err(Error::NotFound { .. }) => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        let malformed = |error: nightshift_core::container::Malformed| Error::Malformed {
-            call: "inspect",
-            reason: format!("container `{}`: {error}", summary.name),
-        };
-        let view = ContainerView::from_inspect(&inspect).map_err(malformed)?;
-        if is_in_replacement(&view.name) {
-            return Ok(());
-        }
+        let Some((inspect, view)) = self.inspect(summary).await? else { return Ok(()) };
         let matching =
             |app: &&WatchedApp| app.instances.matches(&view.name, &view.labels, &view.image, &app.repository);
         let owners: Vec<&WatchedApp> = apps.iter().filter(matching).collect();

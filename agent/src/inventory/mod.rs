@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use nightshift_core::instance::{InstanceView, WatchedApp};
+use nightshift_core::instance::{Findings, InstanceView, Survey, WatchedApp};
 use nightshift_core::recreate::{ApiVersion, Product};
 use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -99,13 +99,17 @@ pub fn link() -> (Link, Questions) {
     (Link { question: ask, answer: hear, last_ticket: 0 }, Questions { question, answer })
 }
 
-/// Looks once which containers an app has on this engine.
+/// Looks once at this engine: which containers an app has, or which there are.
 ///
 /// # Errors
 /// The engine does not answer.
-pub async fn survey(engine: Arc<dyn Engine>, app: WatchedApp) -> Result<Vec<InstanceView>, crate::engine::Error> {
+pub async fn survey(engine: Arc<dyn Engine>, survey: Survey) -> Result<Findings, crate::engine::Error> {
     let about = engine.info().await?;
-    Look::new(engine, about.api_version, about.product).at(&[app]).await
+    let mut look = Look::new(engine, about.api_version, about.product);
+    match survey {
+        Survey::OfApp(app) => Ok(Findings::Instances(look.at(&[app]).await?)),
+        Survey::Everything => Ok(Findings::Containers(look.at_everything().await?)),
+    }
 }
 
 /// Looks after the inventory of one engine.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use futures::StreamExt as _;
 use nightshift_core::ids::Epoch;
-use nightshift_core::instance::{Prepull, WatchedApp};
+use nightshift_core::instance::{Findings, Prepull, Survey};
 use nightshift_core::mutation::{Rule, broken};
 use nightshift_core::step::{StepKey, StepOrder};
 use nightshift_proto::{convert, pb};
@@ -181,7 +181,7 @@ impl Connection {
             Some(Theirs::Survey(message)) => {
                 let id = message.id;
                 match surveyed(session, message).await {
-                    Ok(found) => return self.send(Ours::Surveyed(pb::Surveyed { id, found: Some(found) })).await,
+                    Ok(found) => return self.send(Ours::Surveyed(pb::Surveyed::of(id, &found))).await,
                     Err(error) => Err(error),
                 }
             }
@@ -293,14 +293,10 @@ async fn hello(session: &Session) -> pb::Hello {
     }
 }
 
-async fn surveyed(session: &Session, message: pb::Survey) -> Result<pb::Inventory, convert::Error> {
-    let app = WatchedApp::try_from(convert::required("app", message.app)?)?;
-    let found = timeout(SURVEY_DEADLINE, session.work.survey(app)).await;
-    let found = found.unwrap_or_else(|_| Err("the engine does not answer".to_owned()));
-    Ok(match found {
-        Ok(instances) => pb::Inventory::of(&instances, 0),
-        Err(error) => pb::Inventory::of_silence(&error, 0),
-    })
+async fn surveyed(session: &Session, message: pb::Survey) -> Result<Result<Findings, String>, convert::Error> {
+    let survey = Survey::try_from(message)?;
+    let found = timeout(SURVEY_DEADLINE, session.work.survey(survey)).await;
+    Ok(found.unwrap_or_else(|_| Err("the engine does not answer".to_owned())))
 }
 
 async fn acknowledge(session: &Session, message: pb::Acknowledge) -> Result<(), convert::Error> {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use async_trait::async_trait;
-use nightshift_core::instance::{InstanceView, Prepull, WatchedApp};
+use nightshift_core::instance::{Findings, Prepull, Survey};
 use nightshift_core::labels::Labels;
 use nightshift_core::step::{StepKey, StepOrder, StepReport};
 
@@ -24,7 +24,7 @@ pub trait Work: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// The engine does not answer, in words for people.
-    async fn survey(&self, app: WatchedApp) -> Result<Vec<InstanceView>, String>;
+    async fn survey(&self, survey: Survey) -> Result<Findings, String>;
 
     /// These ended steps are stored over there: the journal may drop them.
     async fn forget(&self, steps: Vec<StepKey>);

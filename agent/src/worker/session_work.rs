@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use nightshift_core::instance::{InstanceView, Prepull, WatchedApp};
+use nightshift_core::instance::{Findings, Prepull, Survey};
 use nightshift_core::step::{StepKey, StepOrder, StepReport};
 use tokio::sync::mpsc;
 
@@ -26,8 +26,8 @@ impl Work for WorkerHandle {
         Self::prepull(self, prepull);
     }
 
-    async fn survey(&self, app: WatchedApp) -> Result<Vec<InstanceView>, String> {
-        inventory::survey(self.shared.engine.clone(), app).await.map_err(|error| error.to_string())
+    async fn survey(&self, survey: Survey) -> Result<Findings, String> {
+        inventory::survey(self.shared.engine.clone(), survey).await.map_err(|error| error.to_string())
     }
 
     async fn forget(&self, steps: Vec<StepKey>) {

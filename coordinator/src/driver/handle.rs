@@ -8,7 +8,7 @@ use nightshift_core::event::{Actor, Recorded};
 use nightshift_core::fleet::{Fleet, NodeFacts};
 use nightshift_core::ids::{AppName, NodeName, RolloutId};
 use nightshift_core::image::ImageRef;
-use nightshift_core::instance::{ImageReport, InstanceView, Surveyed, WatchedApp};
+use nightshift_core::instance::{Findings, FoundContainer, ImageReport, InstanceView, Survey, Surveyed, WatchedApp};
 use nightshift_core::labels::{Labels, Selector};
 use nightshift_core::rollout::Rejection;
 use nightshift_core::step::StepReport;
@@ -16,6 +16,7 @@ use nightshift_proto::pb;
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::Status;
 
+use super::survey::Answers;
 use crate::store::Sequence;
 use crate::watcher::Followed;
 
@@ -64,7 +65,7 @@ pub(super) enum Message {
     Question(Question),
     Registry { image: ImageRef, failure: Option<RegistryFailure> },
     Node { node: NodeName, said: NodeSaid },
-    Survey { app: WatchedApp, nodes: Selector, answers: mpsc::UnboundedSender<Surveyed> },
+    Survey { survey: Survey, asked: Asked, answers: Answers },
 }
 
 /// What a node's session passes on.
@@ -113,8 +114,17 @@ pub enum NodeSaid {
         /// Which survey.
         id: u64,
         /// What was found, or the engine's error.
-        instances: Result<Vec<InstanceView>, String>,
+        found: Result<Findings, String>,
     },
+}
+
+/// Who is asked, of those that are connected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// Nodes with these labels.
+    Labelled(Selector),
+    /// This one.
+    Node(NodeName),
 }
 
 /// A cheap way to the driver.
@@ -194,8 +204,41 @@ impl Handle {
     /// # Errors
     /// The coordinator is ending.
     pub async fn survey(&self, app: WatchedApp, nodes: Selector, deadline: Duration) -> Result<Vec<Surveyed>, Refusal> {
+        let answers = self.answers(Survey::OfApp(app), Asked::Labelled(nodes), deadline).await?;
+        let instances = |found| match found {
+            Findings::Instances(instances) => Ok(instances),
+            Findings::Containers(_) => Err("the agent answered another question".to_owned()),
+        };
+        let read = |Surveyed { node, found }: Surveyed<Findings>| Surveyed { node, found: found.and_then(instances) };
+        Ok(answers.into_iter().map(read).collect())
+    }
+
+    /// Asks the agents which containers they have. Who does not answer within `deadline` is left out.
+    ///
+    /// # Errors
+    /// The coordinator is ending.
+    pub async fn survey_everything(
+        &self,
+        asked: Asked,
+        deadline: Duration,
+    ) -> Result<Vec<Surveyed<Vec<FoundContainer>>>, Refusal> {
+        let answers = self.answers(Survey::Everything, asked, deadline).await?;
+        let containers = |found| match found {
+            Findings::Containers(containers) => Ok(containers),
+            Findings::Instances(_) => Err("the agent answered another question".to_owned()),
+        };
+        let read = |Surveyed { node, found }: Surveyed<Findings>| Surveyed { node, found: found.and_then(containers) };
+        Ok(answers.into_iter().map(read).collect())
+    }
+
+    async fn answers(
+        &self,
+        survey: Survey,
+        asked: Asked,
+        deadline: Duration,
+    ) -> Result<Vec<Surveyed<Findings>>, Refusal> {
         let (answers, mut answered) = mpsc::unbounded_channel();
-        self.send(Message::Survey { app, nodes, answers }).await?;
+        self.send(Message::Survey { survey, asked, answers }).await?;
         let mut found = Vec::new();
         let collect = async {
             while let Some(answer) = answered.recv().await {

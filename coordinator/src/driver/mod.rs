@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::store::{self, Store};
 use crate::watcher::{Followed, Unsigned};
-pub use handle::{Handle, NodeSaid, Refusal, RegistryFailure, View};
+pub use handle::{Asked, Handle, NodeSaid, Refusal, RegistryFailure, View};
 use handle::{Message, Question};
 use log::Log;
 use nodes::Sessions;
@@ -309,7 +309,7 @@ impl Driver {
                 self.publish();
             }
             Message::Node { node, said } => self.node_said(node, said).await?,
-            Message::Survey { app, nodes, answers } => self.survey(&app, &nodes, answers),
+            Message::Survey { survey, asked, answers } => self.survey(&survey, &asked, answers),
         }
         Ok(())
     }

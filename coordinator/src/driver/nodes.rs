@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nightshift_core::catalog::Catalog;
 use nightshift_core::ids::NodeName;
-use nightshift_core::instance::{Prepull, WatchedApp};
+use nightshift_core::instance::{Prepull, Survey, WatchedApp};
 use nightshift_core::labels::Labels;
 use nightshift_core::step::{StepKey, StepOrder, StepReport};
 use nightshift_proto::convert::{from_duration, from_timestamp};
@@ -91,8 +91,8 @@ impl Sessions {
         self.open.keys()
     }
 
-    pub(super) fn survey(&mut self, node: &NodeName, id: u64, app: &WatchedApp) {
-        self.send(node, Body::Survey(pb::Survey { id, app: Some(app.into()) }));
+    pub(super) fn survey(&mut self, node: &NodeName, id: u64, survey: &Survey) {
+        self.send(node, Body::Survey(pb::Survey::of(id, survey)));
     }
 
     fn send(&mut self, node: &NodeName, body: Body) {
@@ -160,7 +160,7 @@ impl Driver {
                 self.changes.send_modify(|count| *count += 1);
             }
             NodeSaid::Report { sequence, report } => self.step_said(&node, sequence, &report).await?,
-            NodeSaid::Surveyed { id, instances } => self.surveys.answered(id, &node, instances),
+            NodeSaid::Surveyed { id, found } => self.surveys.answered(id, &node, found),
             NodeSaid::Image(report) => {
                 self.fleet.image(&node, report, now);
                 self.changes.send_modify(|count| *count += 1);

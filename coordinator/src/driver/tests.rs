@@ -9,7 +9,7 @@ use nightshift_core::control::Request;
 use nightshift_core::fleet::NodeFacts;
 use nightshift_core::ids::{AppName, ContainerId};
 use nightshift_core::image::Digest;
-use nightshift_core::instance::{ImageReport, ImageState, InstanceView, Surveyed, WatchedApp};
+use nightshift_core::instance::{Findings, ImageReport, ImageState, InstanceView, Surveyed, WatchedApp};
 use nightshift_core::labels::Labels;
 use nightshift_core::release::TestResult;
 use nightshift_core::rollout::{PlannedStep, RolloutState};
@@ -366,12 +366,12 @@ async fn a_survey_asks_every_chosen_node_once_and_waits_for_nobody_who_is_gone()
     let asked = survey("");
     let id = |body: &Body| if let Body::Survey(survey) = body { Some(survey.id) } else { None };
     let (id, _) = (first.next(id).await, second.next(id).await);
-    first.say(NodeSaid::Surveyed { id: id + 1, instances: Ok(Vec::new()) }).await;
+    first.say(NodeSaid::Surveyed { id: id + 1, found: Ok(Findings::Instances(Vec::new())) }).await;
     for _ in 0..2 {
-        first.say(NodeSaid::Surveyed { id, instances: Err("no engine".to_owned()) }).await;
+        first.say(NodeSaid::Surveyed { id, found: Err("no engine".to_owned()) }).await;
     }
     second.say(NodeSaid::Gone { session: 2 }).await;
-    let expect = Surveyed { node: first.name.clone(), instances: Err("no engine".to_owned()) };
+    let expect = Surveyed { node: first.name.clone(), found: Err("no engine".to_owned()) };
     assert_eq!(asked.await.expect("no panic"), [expect]);
 }
 

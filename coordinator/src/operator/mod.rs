@@ -2,6 +2,7 @@
 //!
 //! Nothing is judged here. A refusal travels as a status with the metadata that the command line turns into an exit code.
 
+mod adopt;
 mod apps;
 mod events;
 mod freshness;
@@ -211,6 +212,10 @@ impl OperatorService for Operator {
 
     async fn revoke_token(&self, request: Request<pb::RevokeTokenRequest>) -> Answer<pb::RevokeTokenResponse> {
         self.bar_token(request).await
+    }
+
+    async fn adopt(&self, request: Request<pb::AdoptRequest>) -> Answer<pb::AdoptResponse> {
+        self.propose(request).await
     }
 
     async fn get_status(&self, request: Request<pb::GetStatusRequest>) -> Answer<pb::Status> {

@@ -15,7 +15,7 @@ pub fn start_first_refusal(spec: &AppSpec, surveyed: &[Surveyed]) -> Option<Reje
         UpdateOrder::StopFirst => return None,
         UpdateOrder::StartFirst => {}
     }
-    let answered = surveyed.iter().filter_map(|answer| Some((&answer.node, answer.instances.as_ref().ok()?)));
+    let answered = surveyed.iter().filter_map(|answer| Some((&answer.node, answer.found.as_ref().ok()?)));
     let instances = answered.flat_map(|(node, instances)| instances.iter().map(move |instance| (node, instance)));
     let mut reasons: Vec<String> = instances
         .filter(|(_, instance)| !instance.start_first_obstacles.is_empty())
@@ -49,8 +49,8 @@ mod tests {
 
     fn answer(node: &str, obstacles: &[&str]) -> Surveyed {
         let start_first_obstacles = obstacles.iter().map(|&text| text.to_owned()).collect();
-        let instances = Ok(vec![InstanceView { start_first_obstacles, ..instance("web", 1) }]);
-        Surveyed { node: node.parse().expect("well formed"), instances }
+        let found = Ok(vec![InstanceView { start_first_obstacles, ..instance("web", 1) }]);
+        Surveyed { node: node.parse().expect("well formed"), found }
     }
 
     #[test]
@@ -59,7 +59,7 @@ mod tests {
         let port = answer("n2", &["it publishes 80/tcp on host port 8080"]);
         assert_eq!(start_first_refusal(&spec, std::slice::from_ref(&port)), None, "stop-first does not mind");
         spec.update.order = UpdateOrder::StartFirst;
-        let silent = Surveyed { node: "n3".parse().expect("well formed"), instances: Err("no answer".into()) };
+        let silent = Surveyed { node: "n3".parse().expect("well formed"), found: Err("no answer".into()) };
         assert_eq!(start_first_refusal(&spec, &[answer("n1", &[]), silent.clone()]), None);
         let refused = start_first_refusal(&spec, &[answer("n1", &[]), port, silent]).expect("refused");
         assert_eq!(refused.kind, RejectionKind::Rule);

@@ -9,7 +9,7 @@ use super::words::Word;
 use crate::pb;
 
 /// Longest image reference, in bytes: a repository, a tag and a digest at their own limits.
-const REFERENCE_LIMIT_BYTES: usize = 1024;
+pub(super) const REFERENCE_LIMIT_BYTES: usize = 1024;
 /// Most digests of one image in one repository: each push of the same content under another index adds one.
 const DIGEST_LIMIT: usize = 256;
 /// Most containers that go before one: more than anybody orders by hand.
@@ -17,7 +17,7 @@ const AFTER_LIMIT: usize = 64;
 /// Most obstacles of one container: a range of published ports makes one for each port.
 const OBSTACLE_LIMIT: usize = 64;
 /// Most instances on one node: more containers than one engine carries.
-const INSTANCE_LIMIT: usize = 16 * 1024;
+pub(super) const INSTANCE_LIMIT: usize = 16 * 1024;
 
 impl From<&InstanceView> for pb::Instance {
     fn from(instance: &InstanceView) -> Self {

@@ -11,6 +11,7 @@ mod image;
 mod instance;
 mod signature;
 mod step;
+mod survey;
 mod time;
 mod watch;
 mod words;
