@@ -140,11 +140,28 @@ async fn ask(handle: &Handle, request: Request) {
 }
 
 async fn tested(handle: &Handle, number: usize) {
-    ask(handle, Request::Seen { app: app(), digest: digest(number), created: None }).await;
+    ask(
+        handle,
+        Request::Seen {
+            app: app(),
+            image: "r.example/web:stable".parse().expect("well formed"),
+            digest: digest(number),
+            about: Default::default(),
+        },
+    )
+    .await;
     let (app, digest, suite) = (app(), digest(number), "default".to_owned());
     ask(
         handle,
-        Request::Report { app, digest, suite, result: TestResult::Passed, url: None, from: None, created: None },
+        Request::Report {
+            app,
+            digest,
+            suite,
+            result: TestResult::Passed,
+            url: None,
+            from: None,
+            about: Default::default(),
+        },
     )
     .await;
 }

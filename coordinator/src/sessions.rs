@@ -211,6 +211,8 @@ fn connected(
         agent_version: hello.agent_version,
         engine_version: hello.engine_version,
         api_version: hello.engine_api_version,
+        // A platform that is none is as good as none said: then the engine itself judges, when it pulls.
+        platform: format!("{}/{}", hello.os, hello.architecture).parse().ok(),
         clock_skew: skew,
     };
     Ok(NodeSaid::Connected { session, facts, labels, steps: steps.map_err(malformed)?, outbox })

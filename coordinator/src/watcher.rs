@@ -15,6 +15,7 @@ use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use nightshift_core::image::{Digest, ImageRef, Repository};
+use nightshift_core::release::Description;
 use nightshift_core::signature::Signature;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
@@ -41,14 +42,14 @@ const COMMAND_LIMIT: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Observation {
     /// The first successful check of a reference, each one that found another digest than the last, and the one that found
-    /// out when a digest was built if that failed at first.
+    /// out what a digest is if that failed at first.
     Seen {
         /// The reference.
         image: ImageRef,
         /// What it points to.
         digest: Digest,
-        /// When that was built, if its configuration says so.
-        created: Option<DateTime<Utc>>,
+        /// What that says of itself.
+        about: Description,
     },
     /// What signatures a digest has; said after each look, for as long as an app misses one.
     Signatures {
@@ -59,19 +60,26 @@ pub enum Observation {
         /// All of them, the newest last. Nothing about them is believed yet.
         signatures: Vec<Signature>,
     },
-    /// A check of a tag failed; says so each time.
+    /// What tags a repository has; said after each look.
+    Tags {
+        /// The repository.
+        repository: Repository,
+        /// All of them.
+        tags: Arc<[String]>,
+    },
+    /// A check failed; says so each time.
     Failed {
-        /// The reference.
-        image: ImageRef,
+        /// What was to be looked at.
+        target: Target,
         /// Why, for people; holds no secret.
         error: String,
         /// When it is tried again.
         retry_at: DateTime<Utc>,
     },
-    /// The first successful check of a tag after failed ones; comes before what was seen.
+    /// The first successful check after failed ones; comes before what was seen.
     Recovered {
-        /// The reference.
-        image: ImageRef,
+        /// What was looked at.
+        target: Target,
     },
 }
 
@@ -145,16 +153,17 @@ impl Watcher {
     }
 }
 
-/// What a check found: the digest, and when it was built unless that was known already.
+/// What a check found: the digest, and what it says of itself unless that was known already.
 struct Found {
     digest: Digest,
-    created: Result<Option<DateTime<Utc>>, Error>,
+    about: Result<Description, Error>,
 }
 
 /// What a look has shown.
 enum Shown {
     /// Of a tag; nothing where all is as it was.
     Tag(ImageRef, Option<Found>),
+    Tags(Repository, Vec<String>),
     Signatures(Repository, Digest, Vec<Signature>),
 }
 
@@ -209,8 +218,14 @@ impl Running {
         match result {
             Ok(shown) => {
                 let Some(recovered) = self.schedule.succeeded(&ticket, now) else { return };
+                if recovered {
+                    self.say(Observation::Recovered { target: ticket.target.clone() }).await;
+                }
                 match shown {
-                    Shown::Tag(image, found) => self.tag_shown(image, &ticket, found, recovered).await,
+                    Shown::Tag(image, found) => self.tag_shown(image, &ticket, found).await,
+                    Shown::Tags(repository, tags) => {
+                        self.say(Observation::Tags { repository, tags: tags.into() }).await
+                    }
                     Shown::Signatures(repository, digest, signatures) => {
                         self.say(Observation::Signatures { repository, digest, signatures }).await;
                     }
@@ -218,29 +233,23 @@ impl Running {
             }
             Err(error) => {
                 let Some(delay) = self.schedule.failed(&ticket, &error, now) else { return };
-                // A registry that cannot be asked is told of by its tags.
-                if let Target::Tag(image) = ticket.target {
-                    let retry_at = (self.clock)() + delay;
-                    self.say(Observation::Failed { image, error: error.to_string(), retry_at }).await;
-                }
+                let retry_at = (self.clock)() + delay;
+                self.say(Observation::Failed { target: ticket.target, error: error.to_string(), retry_at }).await;
             }
         }
     }
 
-    async fn tag_shown(&mut self, image: ImageRef, ticket: &Ticket, found: Option<Found>, recovered: bool) {
-        if recovered {
-            self.say(Observation::Recovered { image: image.clone() }).await;
+    async fn tag_shown(&mut self, image: ImageRef, ticket: &Ticket, found: Option<Found>) {
+        let Some(Found { digest, about }) = found else { return };
+        let known = about.is_ok();
+        if let Err(error) = &about {
+            tracing::debug!(%image, %digest, error = error as &dyn std::error::Error, "image cannot be described");
         }
-        let Some(Found { digest, created }) = found else { return };
-        let known = created.is_ok();
-        if let Err(error) = &created {
-            tracing::debug!(%image, %digest, error = error as &dyn std::error::Error, "image age unknown");
-        }
-        // Said before, and still not known when it was built: nothing new.
+        // Said before, and still not known what it is: nothing new.
         let repeated = ticket.last.as_ref().is_some_and(|last| last.digest == digest) && !known;
         self.schedule.seen(ticket, digest.clone(), known);
         if !repeated {
-            self.say(Observation::Seen { image, digest, created: created.unwrap_or_default() }).await;
+            self.say(Observation::Seen { image, digest, about: about.unwrap_or_default() }).await;
         }
     }
 
@@ -256,6 +265,7 @@ impl Running {
 async fn check(source: Arc<dyn ImageSource>, ticket: Ticket) -> Checked {
     let result = match ticket.target.clone() {
         Target::Tag(image) => check_tag(&*source, &image, &ticket).await.map(|found| Shown::Tag(image, found)),
+        Target::Tags(repository) => source.tags(&repository).await.map(|tags| Shown::Tags(repository, tags)),
         Target::Signatures(repository, digest) => {
             let signatures = source.signatures(&repository, &digest).await;
             signatures.map(|signatures| Shown::Signatures(repository, digest, signatures))
@@ -266,11 +276,11 @@ async fn check(source: Arc<dyn ImageSource>, ticket: Ticket) -> Checked {
 
 async fn check_tag(source: &dyn ImageSource, image: &ImageRef, ticket: &Ticket) -> Result<Option<Found>, Error> {
     let digest = source.head(image).await?;
-    if ticket.last.as_ref().is_some_and(|last| last.digest == digest && last.created_known) {
+    if ticket.last.as_ref().is_some_and(|last| last.digest == digest && last.described) {
         return Ok(None);
     }
-    let created = source.created(&image.repository, &digest).await;
-    Ok(Some(Found { digest, created }))
+    let about = source.describe(&image.repository, &digest).await;
+    Ok(Some(Found { digest, about }))
 }
 
 async fn at(due: Option<Instant>) {

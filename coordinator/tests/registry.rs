@@ -12,9 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nightshift_coordinator::registry::{Error, ImageSource as _, Options, Registry, SetupError};
-use nightshift_coordinator::watcher::{self, Followed, Observation, Watcher};
+use nightshift_coordinator::watcher::{self, Followed, Observation, Target, Watcher};
 use nightshift_core::docker_config::Credentials;
 use nightshift_core::image::{Digest, ImageRef};
+use nightshift_core::platform::Platform;
+use nightshift_core::release::Description;
 use nightshift_core::secret::Secret;
 use nightshift_core::signature::{PublicKey, Unverified, verify};
 use support::{PASSWORD, RegistryProcess, Scripted, response, sha256};
@@ -57,9 +59,23 @@ async fn a_tag_leads_to_its_digest_and_the_digest_to_the_time_of_building() {
         let image = image(&host, &format!("acme/web:{tag}"));
         let found = registry.head(&image).await.unwrap();
         assert_eq!(found.as_str(), digest);
-        let built = registry.created(&image.repository, &found).await.unwrap();
+        let built = registry.describe(&image.repository, &found).await.unwrap().created;
         assert_eq!(built, created.map(|created| created.parse().unwrap()), "{tag}");
     }
+    // What it was built for: an image says it in its configuration, an index for all its images.
+    let repository = image(&host, "acme/web").repository;
+    let described =
+        async |digest: &str| registry.describe(&repository, &digest.parse().unwrap()).await.unwrap().platforms;
+    let platforms = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect::<Vec<Platform>>();
+    let arm = process.push_for("acme/web", "arm", "linux/arm/v7").await;
+    assert_eq!(described(&arm).await, platforms(&["linux/arm/v7"]));
+    let both = process.push_index_for("acme/web", "both", &["linux/amd64", "linux/arm64"]).await;
+    assert_eq!(
+        registry.head(&image(&host, "acme/web:both")).await.unwrap().as_str(),
+        both,
+        "the digest is the index's"
+    );
+    assert_eq!(described(&both).await, platforms(&["linux/amd64", "linux/arm64"]));
     // The tag moves.
     let moved = process.push("acme/web", "stable", Some("2026-11-22T10:00:00Z")).await;
     assert_eq!(registry.head(&image(&host, "acme/web:stable")).await.unwrap().as_str(), moved);
@@ -69,8 +85,37 @@ async fn a_tag_leads_to_its_digest_and_the_digest_to_the_time_of_building() {
     }
     let digest: Digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
     let repository = image(&host, "acme/web").repository;
-    let error = registry.created(&repository, &digest).await.unwrap_err();
+    let error = registry.describe(&repository, &digest).await.unwrap_err();
     assert_eq!(error, Error::NotFound { reference: format!("{host}/acme/web@{digest}") });
+}
+
+#[tokio::test]
+async fn all_tags_of_a_repository_are_read_page_by_page_and_never_without_end() {
+    support::install_tls();
+    let Some(process) = RegistryProcess::start(true).await else { return };
+    let host = process.host();
+    let registry = client(with_login(&host, PASSWORD));
+    let web = image(&host, "acme/web").repository;
+    for tag in ["1.0.0", "1.1.0", "stable"] {
+        process.push("acme/web", tag, None).await;
+    }
+    assert_eq!(registry.tags(&web).await.unwrap(), ["1.0.0", "1.1.0", "stable"]);
+    let missing = registry.tags(&image(&host, "acme/nothing").repository).await.unwrap_err();
+    assert!(matches!(missing, Error::NotFound { .. }), "{missing}");
+
+    // Pages that link to the next one, and a registry whose list never ends.
+    let page = |tag: &str, link: &str| response("200 OK", &[link], &format!(r#"{{"name": "w", "tags": ["{tag}"]}}"#));
+    let server = Scripted::start(move |request, _| match request {
+        _ if request.contains("last=1.0.0 ") => response("200 OK", &[], r#"{"name": "w", "tags": ["1.1.0"]}"#),
+        _ if request.contains("/v2/endless/") => page("x", r#"Link: </v2/endless/tags/list?last=x>; rel="next""#),
+        _ => page("1.0.0", r#"Link: <http://elsewhere.example/v2/w/tags/list?n=1000&last=1.0.0>; rel="next""#),
+    })
+    .await;
+    let registry = client(Options::default());
+    assert_eq!(registry.tags(&image(&server.host, "w").repository).await.unwrap(), ["1.0.0", "1.1.0"]);
+    assert_eq!(server.lines(), ["GET /v2/w/tags/list?n=1000", "GET /v2/w/tags/list?n=1000&last=1.0.0"]);
+    let endless = registry.tags(&image(&server.host, "endless").repository).await.unwrap_err();
+    assert!(endless.to_string().contains("fill more than 100 pages"), "{endless}");
 }
 
 /// A new key pair of OpenSSL in this directory: the private key's file, and the public key.
@@ -218,6 +263,30 @@ async fn a_credential_helper_is_asked_and_its_failures_are_told_without_its_word
     let told = format!("cannot read the credentials for registry `{host}`: `docker-credential-{name}`: ");
     assert_eq!(head("echo hunter2; exit 3").await, Err(format!("{told}failed (exit status: 3)")));
     assert_eq!(head("echo hunter2").await, Err(format!("{told}its answer is not understood")));
+}
+
+#[tokio::test]
+#[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
+async fn debians_helper_for_ecr_is_spoken_to_as_docker_does() {
+    let installed = std::process::Command::new("docker-credential-ecr-login").arg("version").output();
+    if installed.is_err() {
+        eprintln!("SKIPPED: `docker-credential-ecr-login` is not installed; scripts/test installs it");
+        return;
+    }
+    let server =
+        Scripted::start(|_, _| response("401 Unauthorized", &["www-authenticate: Basic realm=\"r\""], "")).await;
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("config.json");
+    let host = server.host.clone();
+    let head = async |helper: &str| {
+        std::fs::write(&config, format!(r#"{{"credHelpers": {{"{host}": "{helper}"}}}}"#)).unwrap();
+        let registry = client(Options { docker_config: Some(config.clone()), ..Options::default() });
+        registry.head(&image(&host, "web")).await.unwrap_err()
+    };
+    // It has nothing for a registry that is not Amazon's, and says so in the way that is agreed on.
+    assert_eq!(head("ecr-login").await, Error::Unauthorized { registry: host.clone(), repository: "web".into() });
+    let missing = head("not-installed").await.to_string();
+    assert!(missing.contains("`docker-credential-not-installed`: cannot be run"), "{missing}");
 }
 
 /// The first directory on PATH, made for this test: helpers are found by PATH, which only a new process can have anew. `None`
@@ -390,7 +459,7 @@ async fn content_that_is_not_what_its_digest_says_is_refused() {
     let server = Scripted::start(|_, _| response("200 OK", &[], r#"{"config": null}"#)).await;
     let digest: Digest = sha256(b"something else").parse().unwrap();
     let repository = image(&server.host, "web").repository;
-    let error = client(Options::default()).created(&repository, &digest).await.unwrap_err();
+    let error = client(Options::default()).describe(&repository, &digest).await.unwrap_err();
     let problem = format!("the content of `{digest}` has another digest");
     assert_eq!(error, Error::Malformed { registry: server.host.clone(), problem });
 }
@@ -463,7 +532,7 @@ async fn the_watcher_sees_pushes_and_recovers_when_a_killed_registry_is_back() {
     let seen = |digest: &str, created: &str| Observation::Seen {
         image: web.clone(),
         digest: digest.parse().unwrap(),
-        created: Some(created.parse().unwrap()),
+        about: Description { created: Some(created.parse().unwrap()), platforms: Vec::new() },
     };
     assert_eq!(next().await, seen(&first, "2026-11-20T10:00:00Z"));
     let second = process.push("web", "stable", Some("2026-11-21T10:00:00Z")).await;
@@ -479,7 +548,7 @@ async fn the_watcher_sees_pushes_and_recovers_when_a_killed_registry_is_back() {
             break said;
         }
     };
-    assert_eq!(recovered, Observation::Recovered { image: web.clone() });
+    assert_eq!(recovered, Observation::Recovered { target: Target::Tag(web.clone()) });
     // Back before the new push, it says nothing of what it knew.
     assert_eq!(next().await, seen(&third, "2026-11-22T10:00:00Z"));
 }

@@ -12,6 +12,7 @@ use nightshift_coordinator::registry::{Error, ImageSource};
 use nightshift_coordinator::watcher::{self, Checks, Followed, Observation, Options, Target, Unsigned, Watcher};
 use nightshift_core::ids::SpecVersion;
 use nightshift_core::image::{Digest, ImageRef, Repository};
+use nightshift_core::release::Description;
 use nightshift_core::signature::Signature;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
@@ -24,6 +25,7 @@ struct Script {
     heads: Mutex<VecDeque<Result<Digest, Error>>>,
     ages: Mutex<VecDeque<Result<Option<DateTime<Utc>>, Error>>>,
     signatures: Mutex<VecDeque<Result<Vec<Signature>, Error>>>,
+    lists: Mutex<VecDeque<Result<Vec<String>, Error>>>,
     asked: Mutex<Vec<(Instant, String)>>,
     /// How long an answer takes.
     latency: Duration,
@@ -42,8 +44,14 @@ impl ImageSource for Script {
         next(&self.heads)
     }
 
-    async fn created(&self, _: &Repository, _: &Digest) -> Result<Option<DateTime<Utc>>, Error> {
-        next(&self.ages)
+    async fn describe(&self, _: &Repository, _: &Digest) -> Result<Description, Error> {
+        let created = next(&self.ages)?;
+        Ok(Description { created, platforms: Vec::new() })
+    }
+
+    async fn tags(&self, repository: &Repository) -> Result<Vec<String>, Error> {
+        self.asked.lock().unwrap().push((Instant::now(), repository.to_string()));
+        next(&self.lists)
     }
 
     async fn signatures(&self, repository: &Repository, digest: &Digest) -> Result<Vec<Signature>, Error> {
@@ -65,8 +73,12 @@ fn built() -> DateTime<Utc> {
     DateTime::from_timestamp(1_800_000_000, 0).unwrap()
 }
 
+fn about(created: Option<DateTime<Utc>>) -> Description {
+    Description { created, platforms: Vec::new() }
+}
+
 fn seen(number: u8) -> Observation {
-    Observation::Seen { image: image("r.example/web"), digest: digest(number), created: Some(built()) }
+    Observation::Seen { image: image("r.example/web"), digest: digest(number), about: about(Some(built())) }
 }
 
 fn down() -> Error {
@@ -220,7 +232,7 @@ async fn looking_again_and_again_for_what_is_not_there_is_one_failure() {
         assert!((said - delay).abs() < 0.2, "says when it looks again: {said}, {delay}");
     }
     let Observation::Failed { .. } = scene.next().await else { panic!("not failed") };
-    assert_eq!(scene.next().await, Observation::Recovered { image: image("r.example/web") });
+    assert_eq!(scene.next().await, Observation::Recovered { target: Target::Tag(image("r.example/web")) });
     assert_eq!(scene.next().await, seen(1));
     let pauses = scene.pauses();
     let last = pauses.last().unwrap() / 60.0;
@@ -266,7 +278,7 @@ async fn pauses_grow_while_a_registry_is_down_and_shrink_when_it_is_back() {
         assert_eq!(error, "registry `r.example` cannot be reached: down");
         assert!(retry_at > before);
     }
-    assert_eq!(scene.next().await, Observation::Recovered { image: image("r.example/web") });
+    assert_eq!(scene.next().await, Observation::Recovered { target: Target::Tag(image("r.example/web")) });
     assert_eq!(scene.next().await, seen(1));
     scene.silence(2 * MINUTE).await;
     let pauses = scene.pauses();
@@ -290,11 +302,14 @@ async fn a_registry_that_asks_for_rest_is_left_alone_with_all_its_references() {
     let mut said = vec![scene.next().await, scene.next().await, scene.next().await];
     said.retain(|one| matches!(one, Observation::Seen { .. }));
     assert_eq!(said.len(), 2);
-    assert_eq!(start.elapsed().as_secs(), 1000);
+    assert!((1000..=1100).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    let asked: Vec<Instant> = scene.script.asked.lock().unwrap().iter().map(|(at, _)| *at).collect();
+    assert!(asked[1] >= start + Duration::from_secs(1000) && asked[2] > asked[1], "one by one: {asked:?}");
+    let start = Instant::now();
     // Another registry is not concerned.
     scene.followed.send(follow(&[("x", "other.example/x")])).unwrap();
     scene.next().await;
-    assert_eq!(start.elapsed().as_secs(), 1000);
+    assert_eq!(start.elapsed().as_secs(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -302,7 +317,7 @@ async fn a_digest_is_said_at_once_and_again_when_its_age_is_known() {
     let script = Script { heads: Mutex::new([Ok(digest(1))].into()), ..Script::default() };
     script.ages.lock().unwrap().extend([Err(down()), Err(down()), Ok(Some(built()))]);
     let mut scene = Scene::of(script, &[("web", "r.example/web")]);
-    let unknown = Observation::Seen { image: image("r.example/web"), digest: digest(1), created: None };
+    let unknown = Observation::Seen { image: image("r.example/web"), digest: digest(1), about: about(None) };
     assert_eq!(scene.next().await, unknown);
     assert_eq!(scene.next().await, seen(1));
     assert_eq!(scene.asked().len(), 3);
@@ -367,4 +382,38 @@ async fn a_registry_that_is_asked_too_often_is_left_alone_by_tags_and_signatures
     scene.followed.send(followed).unwrap();
     assert!(matches!(scene.next().await, Observation::Recovered { .. } | Observation::Signatures { .. }));
     assert!(start.elapsed() >= 10 * MINUTE, "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_list_serves_every_app_that_chooses_among_its_tags_and_a_webhook_hurries_it() {
+    let script = Script::default();
+    script
+        .lists
+        .lock()
+        .unwrap()
+        .extend([Ok(vec!["1.0.0".to_owned()]), Ok(vec!["1.0.0".to_owned(), "1.1.0".to_owned()])]);
+    let mut scene = Scene::of(script, &[]);
+    let repository = image("r.example/web").repository;
+    let lists = ["a", "b"].map(|app| (app.parse().unwrap(), (repository.clone(), SpecVersion(1)))).into();
+    scene.followed.send(Followed { lists, ..Followed::default() }).unwrap();
+    let listed = |tags: &[&str]| Observation::Tags {
+        repository: repository.clone(),
+        tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+    };
+    assert_eq!(scene.next().await, listed(&["1.0.0"]));
+    let start = Instant::now();
+    scene.checks.ask(Target::Tags(repository.clone())).await;
+    assert_eq!(scene.next().await, listed(&["1.0.0", "1.1.0"]));
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert_eq!(scene.script.asked.lock().unwrap().len(), 2, "once for both apps");
+}
+
+#[tokio::test(start_paused = true)]
+async fn apps_with_one_tag_share_one_check() {
+    let mut scene =
+        Scene::new(&[Ok(digest(1))], &[("a", "r.example/web"), ("b", "r.example/web"), ("c", "r.example/web")]);
+    assert_eq!(scene.next().await, seen(1));
+    scene.silence(10 * MINUTE).await;
+    let checks = scene.script.asked.lock().unwrap().len();
+    assert!((10..=12).contains(&checks), "{checks} checks in ten minutes");
 }

@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use crate::alarm::{Alarm, AlarmKey};
 use crate::event::{Event, Recorded};
 use crate::ids::{AppName, ContainerId, NodeName, RolloutId, SpecVersion};
-use crate::image::Digest;
+use crate::image::{DEFAULT_TAG, Digest, ImageRef};
 use crate::instance::InstanceView;
 use crate::labels::Labels;
 use crate::mutation::{Rule, broken};
+use crate::platform::Platform;
 use crate::release::{KnownGoodBy, Quarantine, Release, TestReport};
 use crate::rollout::{Rollout, Step, StepState};
 use crate::signature::Signature;
@@ -108,6 +109,8 @@ pub struct App {
     pub rollout_ended_at: Option<DateTime<Utc>>,
     /// Digests in order: the last one is the newest. The order is that in which the tag moved to them.
     pub releases: Vec<Release>,
+    /// The tag that its rule chose last.
+    pub tag: Option<String>,
     /// The digest to which the tag pointed when it was last looked at.
     pub tagged: Option<Digest>,
     /// Instances by node and container name.
@@ -119,6 +122,35 @@ impl App {
     #[must_use]
     pub fn release(&self, digest: &Digest) -> Option<&Release> {
         self.releases.iter().find(|release| release.digest == *digest)
+    }
+
+    /// The reference that is followed now; `None` while no tag has fitted the app's rule.
+    #[must_use]
+    pub fn followed(&self) -> Option<ImageRef> {
+        match (&self.spec.tags, &self.tag) {
+            (None, _) => Some(self.spec.image.clone()),
+            (Some(_), Some(tag)) => Some(self.reference_of(tag)),
+            (Some(_), None) => None,
+        }
+    }
+
+    /// The reference under which looks at its registry are remembered.
+    #[must_use]
+    pub fn lookup(&self) -> ImageRef {
+        self.followed().unwrap_or_else(|| self.reference_of(DEFAULT_TAG))
+    }
+
+    /// The reference under which a digest is known: by the tag that pointed to it.
+    #[must_use]
+    pub fn reference(&self, digest: &Digest) -> ImageRef {
+        let tag = self.release(digest).and_then(|release| release.tag.as_deref());
+        // A digest that was known before there was a rule, or found running: the tag of now is as good a name as any.
+        let tag = tag.or(self.tag.as_deref()).filter(|_| self.spec.tags.is_some());
+        tag.map_or_else(|| self.spec.image.clone(), |tag| self.reference_of(tag))
+    }
+
+    fn reference_of(&self, tag: &str) -> ImageRef {
+        ImageRef { repository: self.spec.image.repository.clone(), tag: tag.to_owned() }
     }
 
     /// How new a digest is among the known ones; greater is newer.
@@ -280,10 +312,16 @@ impl Catalog {
                 app.enabled_at = Some(at);
             }),
             Event::AppRemoved { app, .. } => drop(self.apps.remove(app)),
-            Event::ReleaseSeen { app, digest, created } => self.with(app, |app| app.seen(digest, *created, at)),
-            Event::TestReported { app, digest, report, created, signatures } => {
-                self.with(app, |app| app.reported(digest, report, *created, signatures, at));
+            Event::TagChosen { app, tag } => self.with(app, |app| {
+                app.tag = Some(tag.clone());
+                app.tagged = None;
+            }),
+            Event::ReleaseSeen { app, digest, tag, created, platforms } => {
+                self.with(app, |app| app.seen(digest, tag.as_deref(), *created, platforms, at));
             }
+            Event::TestReported { app, digest, report, created, platforms, signatures } => self.with(app, |app| {
+                app.reported(digest, report, (*created, platforms), signatures, at);
+            }),
             Event::SignatureMissing { app, digest, reason } => self.with(app, |app| {
                 if let Some(release) = app.release_mut(digest) {
                     release.unsigned = Some(reason.clone());
@@ -377,11 +415,17 @@ impl Catalog {
             enabled_at: None,
             rollout_ended_at: None,
             releases: Vec::new(),
+            tag: None,
             tagged: None,
             adopted: BTreeMap::new(),
         });
-        if app.spec.image != spec.image {
+        if app.spec.image != spec.image || app.spec.tags != spec.tags {
             app.tagged = None;
+        }
+        if spec.tags.is_none() {
+            // Every known digest of a repository may be a target where no rule chooses among its tags.
+            app.tag = None;
+            app.releases.iter_mut().for_each(|release| release.awaits_tag = false);
         }
         app.spec = spec.clone();
         app.version = version;
@@ -398,8 +442,18 @@ impl Catalog {
 }
 
 impl App {
-    fn seen(&mut self, digest: &Digest, created: Option<DateTime<Utc>>, at: DateTime<Utc>) {
-        self.learn(digest, created, at);
+    fn seen(
+        &mut self,
+        digest: &Digest,
+        tag: Option<&str>,
+        created: Option<DateTime<Utc>>,
+        platforms: &[Platform],
+        at: DateTime<Utc>,
+    ) {
+        let release = self.learn(digest, created, at);
+        release.is_for(platforms);
+        release.tag = tag.map(str::to_owned);
+        release.awaits_tag = false;
         self.tagged = Some(digest.clone());
         if let Some(place) = self.age_rank(digest) {
             let release = self.releases.remove(place);
@@ -412,11 +466,14 @@ impl App {
         &mut self,
         digest: &Digest,
         report: &TestReport,
-        created: Option<DateTime<Utc>>,
+        (created, platforms): (Option<DateTime<Utc>>, &[Platform]),
         signatures: &[Signature],
         at: DateTime<Utc>,
     ) {
+        let unseen = self.spec.tags.is_some() && self.release(digest).is_none();
         let release = self.learn(digest, created, at);
+        release.awaits_tag |= unseen;
+        release.is_for(platforms);
         release.reports.push(report.clone());
         if report.kind == TestKind::Signature {
             release.signatures = signatures.to_vec();

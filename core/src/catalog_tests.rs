@@ -19,7 +19,13 @@ fn applied() -> Event {
 }
 
 fn seen(number: u8) -> Event {
-    Event::ReleaseSeen { app: app(), digest: digest(number), created: Some(at(i64::from(number))) }
+    Event::ReleaseSeen {
+        app: app(),
+        digest: digest(number),
+        tag: None,
+        created: Some(at(i64::from(number))),
+        platforms: Vec::new(),
+    }
 }
 
 fn passed(number: u8, created: Option<DateTime<Utc>>) -> Event {
@@ -32,7 +38,14 @@ fn passed(number: u8, created: Option<DateTime<Utc>>) -> Event {
         url: None,
         from: None,
     };
-    Event::TestReported { app: app(), digest: digest(number), report, created, signatures: Vec::new() }
+    Event::TestReported {
+        app: app(),
+        digest: digest(number),
+        report,
+        created,
+        platforms: Vec::new(),
+        signatures: Vec::new(),
+    }
 }
 
 fn order(events: Vec<Event>) -> Vec<Digest> {
@@ -119,7 +132,10 @@ fn the_memory_for_releases_is_limited_and_keeps_what_matters() {
     let name = |number: usize| -> Digest { format!("sha256:{number:064x}").parse().expect("well formed") };
     let mut events = vec![(0, applied())];
     for number in 0..RELEASE_LIMIT + 10 {
-        events.push((1, Event::ReleaseSeen { app: app(), digest: name(number), created: None }));
+        events.push((
+            1,
+            Event::ReleaseSeen { app: app(), digest: name(number), tag: None, created: None, platforms: Vec::new() },
+        ));
         if number == 0 {
             let because = KnownGoodBy::Rollout;
             events.push((1, Event::ReleaseKnownGood { app: app(), digest: name(0), because }));

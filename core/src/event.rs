@@ -16,6 +16,7 @@ use crate::catalog::Availability;
 use crate::ids::{AppName, ContainerId, Epoch, Generation, NodeName, RolloutId, SpecVersion, StepIndex};
 use crate::image::Digest;
 use crate::labels::Labels;
+use crate::platform::Platform;
 use crate::release::{KnownGoodBy, TestReport};
 use crate::rollout::{Overrides, PlannedStep, RolloutState, StepFate};
 use crate::signature::{Signature, Unverified};
@@ -76,14 +77,27 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// By its rule the app follows this tag from now on.
+    TagChosen {
+        /// The app.
+        app: AppName,
+        /// The tag.
+        tag: String,
+    },
     /// The followed tag moved to this digest.
     ReleaseSeen {
         /// The app.
         app: AppName,
         /// The digest.
         digest: Digest,
+        /// The tag.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tag: Option<String>,
         /// When the image was built.
         created: Option<DateTime<Utc>>,
+        /// What it was built for; empty where that cannot be told.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        platforms: Vec<Platform>,
     },
     /// A test report arrived; the digest may be new.
     TestReported {
@@ -95,6 +109,9 @@ pub enum Event {
         report: TestReport,
         /// When the image was built, if the registry could be asked.
         created: Option<DateTime<Utc>>,
+        /// What it was built for; empty where that cannot be told.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        platforms: Vec<Platform>,
         /// Of a report about a signature: all signatures that the registry had.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         signatures: Vec<Signature>,

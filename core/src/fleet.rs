@@ -13,6 +13,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::ids::{AppName, NodeName};
 use crate::image::{Digest, ImageRef};
 use crate::instance::{ImageReport, ImageState, InstanceView, PullProgress};
+use crate::platform::Platform;
 use lookups::Lookups;
 pub use lookups::{Lookup, LookupFailure};
 
@@ -48,6 +49,8 @@ pub struct NodeFacts {
     pub engine_version: String,
     /// API version that agent and engine agreed on.
     pub api_version: String,
+    /// What its engine runs, if that can be told.
+    pub platform: Option<Platform>,
     /// The agent's clock minus the coordinator's.
     pub clock_skew: TimeDelta,
 }
@@ -168,7 +171,7 @@ impl Fleet {
     }
 
     /// Forgets the looks at tags that nobody follows any more.
-    pub fn follow_only(&mut self, followed: &BTreeSet<&ImageRef>) {
+    pub fn follow_only(&mut self, followed: &BTreeSet<ImageRef>) {
         self.lookups.retain(followed);
     }
 
@@ -188,6 +191,12 @@ impl Fleet {
     #[must_use]
     pub fn node(&self, node: &NodeName) -> Option<&ConnectedNode> {
         self.connected.get(node)
+    }
+
+    /// What a node runs, if it is connected and says so.
+    #[must_use]
+    pub fn platform(&self, node: &NodeName) -> Option<&Platform> {
+        self.connected.get(node)?.facts.platform.as_ref()
     }
 
     /// Every connected node.

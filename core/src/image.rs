@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 /// Registry that Docker means when a reference names none.
 pub const DEFAULT_REGISTRY: &str = "docker.io";
+/// Tag that Docker means when a reference names none.
+pub const DEFAULT_TAG: &str = "latest";
 /// Longest repository path, in bytes: the distribution specification's limit.
 const REPOSITORY_LIMIT_BYTES: usize = 255;
 /// Longest tag, in bytes: the distribution specification's limit.
@@ -211,7 +213,7 @@ impl FromStr for ImageRef {
         }
         let (repository, tag) = match text.rsplit_once(':') {
             Some((repository, tag)) if !tag.contains('/') => (repository, tag),
-            Some(_) | None => (text, "latest"),
+            Some(_) | None => (text, DEFAULT_TAG),
         };
         let inside = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
         let tag_good =

@@ -120,6 +120,7 @@ impl Judge<'_> {
             Event::AppApplied { .. }
             | Event::AppEnabled { .. }
             | Event::AppRemoved { .. }
+            | Event::TagChosen { .. }
             | Event::ReleaseSeen { .. }
             | Event::TestReported { .. }
             | Event::SignatureMissing { .. }

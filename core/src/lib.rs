@@ -21,6 +21,7 @@ pub mod instance;
 pub mod invariants;
 pub mod labels;
 pub mod mutation;
+pub mod platform;
 pub mod precedence;
 pub mod quiet;
 pub mod recreate;
@@ -31,5 +32,6 @@ pub mod secret;
 pub mod signature;
 pub mod spec;
 pub mod step;
+pub mod tags;
 #[cfg(test)]
 mod testing;

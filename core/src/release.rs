@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::image::Digest;
 use crate::mutation::{Rule, broken};
+use crate::platform::{PLATFORM_LIMIT, Platform};
 use crate::signature::{Signature, Unverified};
 use crate::spec::{Gate, TestKind};
 
@@ -44,6 +45,15 @@ pub struct TestReport {
     pub from: Option<IpAddr>,
 }
 
+/// What an image says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Description {
+    /// When it was built; `None` when its configuration does not say.
+    pub created: Option<DateTime<Utc>>,
+    /// What it was built for; empty when that cannot be told.
+    pub platforms: Vec<Platform>,
+}
+
 /// A digest that is never started again automatically.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quarantine {
@@ -74,6 +84,13 @@ pub struct Release {
     pub first_seen: DateTime<Utc>,
     /// When the image was built, from its configuration; `None` until the registry was asked.
     pub created: Option<DateTime<Utc>>,
+    /// What it was built for; empty where nobody knows.
+    pub platforms: Vec<Platform>,
+    /// The tag that pointed to it when it was last seen.
+    pub tag: Option<String>,
+    /// Set while an app that chooses its tags by a rule has not seen it at one that fits: a report alone makes it known, and
+    /// reports come for other versions of the same repository, too.
+    pub awaits_tag: bool,
     /// What tests said, oldest first.
     pub reports: Vec<TestReport>,
     /// Set while it is barred.
@@ -94,12 +111,28 @@ impl Release {
             digest,
             first_seen,
             created: None,
+            platforms: Vec::new(),
+            tag: None,
+            awaits_tag: false,
             reports: Vec::new(),
             quarantine: None,
             known_good: None,
             signatures: Vec::new(),
             unsigned: None,
         }
+    }
+
+    /// Remembers what it was built for, unless that is known: it is content and does not change.
+    pub(crate) fn is_for(&mut self, platforms: &[Platform]) {
+        if self.platforms.is_empty() {
+            self.platforms = platforms.iter().take(PLATFORM_LIMIT).cloned().collect();
+        }
+    }
+
+    /// Whether a node of this platform runs it, as far as both are known.
+    #[must_use]
+    pub fn fits(&self, node: Option<&Platform>) -> bool {
+        node.is_none_or(|node| self.platforms.is_empty() || self.platforms.iter().any(|image| node.runs(image)))
     }
 
     /// The first failed report, as the refusal that it is.
@@ -131,6 +164,8 @@ pub enum GateDenial {
         /// The kinds that are missing.
         missing: Vec<TestKind>,
     },
+    /// No tag that fits the app's rule has pointed to it.
+    NotTagged,
     /// No key that the gate names has signed it, as far as is known.
     NotSigned {
         /// Why not; `None` until the registry was asked.
@@ -159,6 +194,7 @@ impl fmt::Display for GateDenial {
                 let words: Vec<_> = missing.iter().map(|kind| format!("`{kind}`")).collect();
                 write!(f, "no test report of kind {}", words.join(", "))
             }
+            Self::NotTagged => f.write_str("no tag that fits the app's rule points to it"),
             Self::NotSigned { reason: Some(reason) } => reason.fmt(f),
             Self::NotSigned { reason: None } => f.write_str("its signature is looked for"),
             Self::TestsTooOld { test, newest } => {
@@ -188,6 +224,9 @@ impl Gate {
     pub fn judge_tests(&self, release: &Release, now: DateTime<Utc>) -> Result<(), GateDenial> {
         if let Some(failed) = release.failed_test() {
             return Err(failed);
+        }
+        if release.awaits_tag {
+            return Err(GateDenial::NotTagged);
         }
         let newest = |kind| release.reports.iter().filter(|report| report.kind == kind).map(|report| report.at).max();
         let tests = || self.tests.iter().copied().filter(|kind| *kind != TestKind::Signature);

@@ -23,6 +23,7 @@ pub(crate) fn web() -> AppSpec {
     AppSpec {
         name: app(),
         image: "r.example/web:stable".parse().expect("well formed"),
+        tags: None,
         nodes: Selector::default(),
         instances: InstanceSelector::Label { key: APP_LABEL.into(), value: "web".into() },
         gate: Gate::default(),

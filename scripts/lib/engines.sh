@@ -57,6 +57,8 @@ iptables iptables
 nsenter util-linux
 curl curl
 jq jq
+openssl openssl
+docker-credential-ecr-login amazon-ecr-credential-helper
 perl perl-base
 haproxy haproxy
 socat socat

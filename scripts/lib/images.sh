@@ -16,6 +16,7 @@
 #   --created TIME       RFC 3339 (default: now)
 #   --config JSON        the configuration as the engine's API writes it, in place of command, variables, port and labels
 #   --file PATH          one more file, in the image's root directory
+#   --platform OS/ARCH   what it says it was built for (default: this machine's); its program is this machine's in any case
 #   --login USER:WORD    for a registry that wants to know
 #
 # An image is `FROM scratch`: one layer with the static busybox, the same in all images, and one with the text. Its program
@@ -75,14 +76,15 @@ image_architecture() {
 }
 
 # The image's configuration, as the engine writes it.
-image_config() { # WHOLE CREATED ARCHITECTURE CMD HEALTH INTERVAL RETRIES START SIGNAL LISTS DIFF_IDS...
+image_config() { # WHOLE CREATED PLATFORM CMD HEALTH INTERVAL RETRIES START SIGNAL LISTS DIFF_IDS...
     local whole=$1
     shift
     # shellcheck disable=SC2016 # for jq
-    jq -cn --argjson whole "$whole" --arg created "$1" --arg architecture "$2" --arg cmd "$3" --arg health "$4" --argjson interval "$5" \
+    jq -cn --argjson whole "$whole" --arg created "$1" --arg platform "$2" --arg cmd "$3" --arg health "$4" --argjson interval "$5" \
         --argjson retries "$6" --argjson start "$7" --arg signal "$8" --argjson lists "$9" --args '
         def pairs: map(capture("^(?<key>[^=]*)=(?<value>.*)$")) | from_entries;
-        {created: $created, architecture: $architecture, os: "linux",
+        ($platform / "/") as $names |
+        {created: $created, os: $names[0], architecture: $names[1],
          rootfs: {type: "layers", diff_ids: $ARGS.positional},
          history: [{created: $created, created_by: "busybox"}, {created: $created, created_by: "text"}],
          config: ($whole // {Env: (["PATH=/bin"] + $lists.env), Cmd: ["sh", "-c", $cmd], WorkingDir: "/", ExposedPorts: {"80/tcp": {}},
@@ -98,7 +100,8 @@ image_push() {
     local dir=$1 name=$2
     shift 2
     local repository=${name%:*} tag=${name##*:}
-    local text=$tag cmd="" health=none interval=1 retries=2 start=0 signal="" created="" login="" whole=null file=""
+    local text=$tag cmd="" health=none interval=1 retries=2 start=0 signal="" created="" login="" whole=null file="" platform
+    platform=linux/$(image_architecture)
     local lists='{"env": [], "label": [], "volume": []}'
     while [ "$#" -gt 0 ]; do
         [ "$#" -ge 2 ] || { engines_say "image_push: \`$1\` needs a value"; return 1; }
@@ -116,6 +119,7 @@ image_push() {
             --created) created=$2 ;;
             --config) whole=$2 ;;
             --file) file=$2 ;;
+            --platform) platform=$2 ;;
             --login) login=$2 ;;
             *) engines_say "image_push: unknown option \`$1\`"; return 1 ;;
         esac
@@ -134,7 +138,7 @@ image_push() {
     printf '%s\n' "$text" >"$work/text/www/index.html"
     [ -z "$file" ] || cp "$file" "$work/text/"
     image_tar "$work/text" "$work/text.tar"
-    image_config "$whole" "$created" "$(image_architecture)" "$cmd" "$health" "$interval" "$retries" "$start" "$signal" "$lists" \
+    image_config "$whole" "$created" "$platform" "$cmd" "$health" "$interval" "$retries" "$start" "$signal" "$lists" \
         "$(image_hash "$dir/images/base.tar")" "$(image_hash "$work/text.tar")" >"$work/config.json" || return 1
     image_manifest "$dir/images/base.tar.gz" "$work" >"$work/manifest.json" || return 1
     image_blob "$url" "$login" "$dir/images/base.tar.gz" || return 1
@@ -189,5 +193,28 @@ image_sign() { # DIR REPOSITORY DIGEST KEY [NAMED]
     image_blob "$url" "" "$work/config.json" || return 1
     image_curl "" -o /dev/null -X PUT -H 'Content-Type: application/vnd.oci.image.manifest.v1+json' \
         --data-binary "@$work/manifest.json" "$url/manifests/${digest/:/-}.sig" || return 1
+    rm -rf -- "$work"
+}
+
+# Puts an index at REPOSITORY:TAG that names these images for these platforms; prints its digest.
+image_index() { # DIR REPOSITORY:TAG DIGEST PLATFORM [DIGEST PLATFORM]...
+    local dir=$1 name=$2 entries='[]' kind=application/vnd.docker.distribution.manifest work url size
+    shift 2
+    work=$(mktemp -d "$dir/images/XXXXXX")
+    url="http://$(registry_address "$dir")/v2/${name%:*}"
+    while [ "$#" -ge 2 ]; do
+        size=$(image_curl "" -H "Accept: $kind.v2+json" "$url/manifests/$1" | wc -c) || return 1
+        # shellcheck disable=SC2016 # for jq
+        entries=$(jq -c --arg kind "$kind.v2+json" --arg digest "$1" --arg platform "$2" --argjson size "$size" '
+            ($platform / "/") as $names |
+            . + [{mediaType: $kind, size: $size, digest: $digest, platform: {os: $names[0], architecture: $names[1]}}]' <<<"$entries")
+        shift 2
+    done
+    # shellcheck disable=SC2016 # for jq
+    jq -cn --arg kind "$kind.list.v2+json" --argjson entries "$entries" \
+        '{schemaVersion: 2, mediaType: $kind, manifests: $entries}' >"$work/index.json" || return 1
+    image_curl "" -o /dev/null -X PUT -H "Content-Type: $kind.list.v2+json" --data-binary "@$work/index.json" \
+        "$url/manifests/${name##*:}" || return 1
+    image_hash "$work/index.json"
     rm -rf -- "$work"
 }

@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
 use nightshift_agent::engine::simulated::SimulatedRegistry;
 use nightshift_coordinator::registry::{Error, ImageSource};
 use nightshift_core::image::{Digest, ImageRef, Repository};
+use nightshift_core::release::Description;
 use nightshift_core::signature::Signature;
 
 use super::notes::Notes;
@@ -44,12 +44,18 @@ impl ImageSource for Source {
         self.registry.resolve(image).ok_or_else(|| Error::NotFound { reference: image.to_string() })
     }
 
-    async fn created(&self, repository: &Repository, digest: &Digest) -> Result<Option<DateTime<Utc>>, Error> {
+    async fn describe(&self, repository: &Repository, digest: &Digest) -> Result<Description, Error> {
         self.failure()?;
-        Ok(self.registry.created(repository, digest))
+        Ok(Description { created: self.registry.created(repository, digest), platforms: Vec::new() })
     }
 
-    /// Nobody signs in the simulation; an app that asks for signatures is refused before it begins.
+    /// Nor does anybody choose among tags there.
+    async fn tags(&self, _repository: &Repository) -> Result<Vec<String>, Error> {
+        self.failure()?;
+        Ok(Vec::new())
+    }
+
+    /// Nobody signs in the simulation: `rehearse` takes its images as signed.
     async fn signatures(&self, _repository: &Repository, _digest: &Digest) -> Result<Vec<Signature>, Error> {
         self.failure()?;
         Ok(Vec::new())

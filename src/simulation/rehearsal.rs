@@ -16,7 +16,7 @@ use nightshift_core::ids::{AppName, NodeName};
 use nightshift_core::labels::{Labels, Selector};
 use nightshift_core::release::TestResult;
 use nightshift_core::rollout::{Rollout, WaitKind, WaitingOn};
-use nightshift_core::spec::{AppSpec, HealthCheck, HookCall, HookPoint, InstanceSelector};
+use nightshift_core::spec::{AppSpec, HealthCheck, HookCall, HookPoint, InstanceSelector, TestKind};
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -118,6 +118,10 @@ fn plan(script: Script) -> Plan {
         if !labelled {
             spec.nodes = Selector::default();
         }
+        // What is rehearsed is the rollout: its image counts as chosen by the rule for tags, and as signed.
+        spec.tags = None;
+        spec.gate.tests.retain(|kind| *kind != TestKind::Signature);
+        spec.gate.signature_keys.clear();
         let (container, labels) = instance(&spec);
         let selected = nodes.iter().enumerate().filter(|(_, (_, labels))| spec.nodes.matches(labels));
         AppPlan {

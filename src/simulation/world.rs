@@ -164,8 +164,15 @@ impl World {
     /// CI says what its tests gave.
     pub(crate) async fn report(&self, app: usize, digest: &Digest, result: TestResult) {
         let (app, digest) = (self.plan.apps[app].spec.name.clone(), digest.clone());
-        let request =
-            Request::Report { app, digest, suite: "default".to_owned(), result, url: None, from: None, created: None };
+        let request = Request::Report {
+            app,
+            digest,
+            suite: "default".to_owned(),
+            result,
+            url: None,
+            from: None,
+            about: Default::default(),
+        };
         // A coordinator that is away, or that knows better, is CI's problem.
         drop(self.ask(request, "ci").await);
     }

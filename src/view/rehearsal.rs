@@ -242,6 +242,7 @@ fn entry(recorded: &Recorded, rollouts: &[Rollout]) -> Option<Entry> {
         }
         Event::WindowNotUsed { .. } | Event::WindowMissed { .. } => new_entry(recorded, "window", event.to_string()),
         Event::ReleaseSeen { .. }
+        | Event::TagChosen { .. }
         | Event::SignatureMissing { .. }
         | Event::StepUnknownAlarm { .. }
         | Event::ReleaseKnownGood { .. }

@@ -27,3 +27,4 @@ mod signatures;
 mod start_first;
 mod steering;
 mod waiting;
+mod watching;

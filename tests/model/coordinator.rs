@@ -77,10 +77,26 @@ impl Coordinator {
             new.inventory(number, agent, rules);
         }
         let (tested, suite) = (digest(2), "default".to_owned());
-        new.ask(Request::Seen { app: app(), digest: tested.clone(), created: None }, rules);
+        new.ask(
+            Request::Seen {
+                app: app(),
+                image: "r.example/web:stable".parse().expect("well formed"),
+                digest: tested.clone(),
+                about: Default::default(),
+            },
+            rules,
+        );
         let result = TestResult::Passed;
         new.ask(
-            Request::Report { app: app(), digest: tested, suite, result, url: None, from: None, created: None },
+            Request::Report {
+                app: app(),
+                digest: tested,
+                suite,
+                result,
+                url: None,
+                from: None,
+                about: Default::default(),
+            },
             rules,
         );
         let orders = new.settle(rules);

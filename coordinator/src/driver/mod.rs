@@ -10,7 +10,6 @@ mod log;
 mod nodes;
 mod survey;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -211,7 +210,7 @@ impl Driver {
             Action::Prepull { node, app, digest } => {
                 let catalog = self.control.catalog();
                 let Some(known) = catalog.app(&app) else { return };
-                let (image, signatures) = (known.spec.image.clone(), catalog.signatures(&app, &digest).to_vec());
+                let (image, signatures) = (known.reference(&digest), catalog.signatures(&app, &digest).to_vec());
                 self.fleet.requested(&node, app.clone(), digest.clone(), (self.clock)());
                 let epoch = self.control.epoch();
                 self.sessions.prepull(&node, &Prepull { app, image, digest, epoch, signatures });
@@ -262,9 +261,12 @@ impl Driver {
     /// Tells everybody who follows that there is something new.
     fn publish(&mut self) {
         let apps = || self.control.catalog().apps().filter(|app| app.enabled);
-        let tags: BTreeMap<_, _> = apps().map(|app| (app.spec.name.clone(), app.spec.image.clone())).collect();
-        self.fleet.follow_only(&tags.values().collect());
-        let followed = Followed { tags, unsigned: apps().flat_map(unsigned).collect() };
+        self.fleet.follow_only(&apps().map(App::lookup).collect());
+        let tags = apps().filter_map(|app| Some((app.spec.name.clone(), app.followed()?))).collect();
+        let chooses = |app: &&App| app.spec.tags.is_some();
+        let list = |app: &App| (app.spec.name.clone(), (app.spec.image.repository.clone(), app.version));
+        let lists = apps().filter(chooses).map(list).collect();
+        let followed = Followed { tags, lists, unsigned: apps().flat_map(unsigned).collect() };
         self.followed.send_if_modified(|known| {
             let new = *known != followed;
             *known = followed;

@@ -107,10 +107,17 @@ impl Fixture {
     }
 
     async fn tested(&self, number: u8) {
-        self.ask(Request::Seen { app: app(), digest: digest(number), created: None }).await;
+        self.ask(Request::Seen {
+            app: app(),
+            image: "r.example/web:stable".parse().expect("well formed"),
+            digest: digest(number),
+            about: Default::default(),
+        })
+        .await;
         let (app, digest, suite) = (app(), digest(number), "default".to_owned());
         let result = TestResult::Passed;
-        self.ask(Request::Report { app, digest, suite, result, url: None, from: None, created: None }).await;
+        self.ask(Request::Report { app, digest, suite, result, url: None, from: None, about: Default::default() })
+            .await;
     }
 
     async fn state(&self) -> Option<RolloutState> {

@@ -13,7 +13,7 @@ use nightshift_core::ids::{ContainerId, Epoch, NodeName};
 use nightshift_core::image::Digest;
 use nightshift_core::instance::InstanceView;
 use nightshift_core::labels::Labels;
-use nightshift_core::release::TestResult;
+use nightshift_core::release::{Description, TestResult};
 
 use super::*;
 use crate::store::Sequence;
@@ -73,7 +73,8 @@ impl Scene {
         }
         let (app, digest) = ("web".parse().expect("well formed"), digest(2));
         let (suite, result, url, from) = ("default".to_owned(), TestResult::Passed, None, None);
-        scene.ask(Request::Report { app, digest, suite, result, url, from, created: Some(at(-200)) });
+        let about = Description { created: Some(at(-200)), platforms: Vec::new() };
+        scene.ask(Request::Report { app, digest, suite, result, url, from, about });
         scene.fleet.looked_up("r.example/web:stable".parse().expect("well formed"), None, at(0));
         let failed = Some(("no such host".to_owned(), at(60)));
         scene.fleet.looked_up("r.example/db:1".parse().expect("well formed"), failed, at(0));

@@ -4,12 +4,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use nightshift_core::control;
 use nightshift_core::event::Actor;
 use nightshift_core::ids::AppName;
-use nightshift_core::image::{Digest, ImageRef};
-use nightshift_core::release::{DEFAULT_SUITE, GateDenial, TestReport, TestResult};
+use nightshift_core::image::{Digest, ImageRef, Repository};
+use nightshift_core::release::{DEFAULT_SUITE, Description, GateDenial, TestReport, TestResult};
 use nightshift_core::spec::TestKind;
 use nightshift_proto::pb;
 use tonic::{Request, Status};
@@ -76,9 +75,12 @@ impl Operator {
         let Reported { app, digest, suite, result, url } = reported;
         let suite = if suite.is_empty() { DEFAULT_SUITE.to_owned() } else { suite };
         let known = app.clone();
-        let image = self.driver.ask(move |view| view.control.catalog().app(&known).map(|app| app.spec.image.clone()));
-        let image = image.await?.ok_or_else(|| refusal::not_found("app", app.as_str(), "app list"))?;
-        let created = self.look_at(&app, &image, &digest).await;
+        let known = self.driver.ask(move |view| {
+            let app = view.control.catalog().app(&known)?;
+            Some((app.spec.image.repository.clone(), app.followed()))
+        });
+        let known = known.await?.ok_or_else(|| refusal::not_found("app", app.as_str(), "app list"))?;
+        let about = self.look_at(&app, known, &digest).await;
         let request = control::Request::Report {
             app: app.clone(),
             digest: digest.clone(),
@@ -86,7 +88,7 @@ impl Operator {
             result,
             url: Some(url).filter(|url| !url.is_empty()),
             from: from.map(|from| from.ip().to_canonical()),
-            created,
+            about,
         };
         let facts = self.driver.request(request, actor(principal)).await?;
         let from = from.map(tracing::field::display);
@@ -109,18 +111,25 @@ impl Operator {
         kept.await?.ok_or_else(|| refusal::not_found("release", &name, &list))
     }
 
-    /// Looks at the registry as CI reports: what the tag points to now, and when the reported image was built. A registry
+    /// Looks at the registry as CI reports: what the tag points to now, and what the reported image says of itself. A registry
     /// that does not answer delays nothing; the watcher looks again.
-    async fn look_at(&self, app: &AppName, image: &ImageRef, digest: &Digest) -> Option<DateTime<Utc>> {
+    async fn look_at(
+        &self,
+        app: &AppName,
+        (repository, followed): (Repository, Option<ImageRef>),
+        digest: &Digest,
+    ) -> Description {
         let look = async {
-            if let Ok(tagged) = self.images.head(image).await {
-                let created = self.images.created(&image.repository, &tagged).await.ok().flatten();
-                let seen = control::Request::Seen { app: app.clone(), digest: tagged, created };
+            if let Some(image) = followed
+                && let Ok(tagged) = self.images.head(&image).await
+            {
+                let about = self.images.describe(&image.repository, &tagged).await.unwrap_or_default();
+                let seen = control::Request::Seen { app: app.clone(), image, digest: tagged, about };
                 drop(self.driver.request(seen, Actor::nightshift()).await);
             }
-            self.images.created(&image.repository, digest).await.ok().flatten()
+            self.images.describe(&repository, digest).await.unwrap_or_default()
         };
-        tokio::time::timeout(REGISTRY_PATIENCE, look).await.ok().flatten()
+        tokio::time::timeout(REGISTRY_PATIENCE, look).await.unwrap_or_default()
     }
 }
 

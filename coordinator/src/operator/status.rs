@@ -89,8 +89,9 @@ fn rollout_alarms(view: &View<'_>) -> Vec<String> {
 fn registry_alarms(view: &View<'_>, told: impl Fn(&AppName) -> bool) -> Vec<String> {
     let apps = view.control.catalog().apps().filter(|app| app.enabled && !told(&app.spec.name));
     let failure = |app: &App| {
-        let error = &view.fleet.lookup(&app.spec.image)?.failure.as_ref()?.error;
-        Some(format!("{} cannot be looked at: {error}", app.spec.image))
+        let image = app.lookup();
+        let error = &view.fleet.lookup(&image)?.failure.as_ref()?.error;
+        Some(format!("{image} cannot be looked at: {error}"))
     };
     // Several apps may follow the same tag.
     let all: BTreeSet<_> = apps.filter_map(failure).collect();

@@ -56,13 +56,13 @@ pub(super) fn app(app: &App, view: &View<'_>) -> pb::App {
     let mut instances: Vec<_> = instances.collect();
     instances.extend(away(app, view));
     let mut waits: Vec<_> = view.control.app_waits(app, view.fleet, view.now).iter().map(wait).collect();
-    if let Some(failure) = view.fleet.lookup(&app.spec.image).and_then(|lookup| lookup.failure.as_ref()) {
+    if let Some(failure) = view.fleet.lookup(&app.lookup()).and_then(|lookup| lookup.failure.as_ref()) {
         let reason = WaitingOn::Registry { error: failure.error.clone(), retry_at: Some(failure.retry_at) };
         waits.push(wait(&reason));
     }
     pb::App {
         name: name.to_string(),
-        image: app.spec.image.familiar(),
+        image: image(app),
         version: app.version.0,
         enabled: app.enabled,
         instances,
@@ -123,6 +123,15 @@ fn window(quiet: &QuietHours, view: &View<'_>) -> pb::WindowState {
         (false, None) => "never opens".to_owned(),
     };
     pb::WindowState { open, changes_at: changes_at.map(from_timestamp), text }
+}
+
+/// What the app follows: a reference, or a repository with its rule while no tag has fitted.
+fn image(app: &App) -> String {
+    match (&app.spec.tags, app.followed()) {
+        (_, Some(followed)) => followed.familiar(),
+        (Some(policy), None) => format!("{} ({policy})", app.spec.image.repository.familiar()),
+        (None, None) => app.spec.image.familiar(),
+    }
 }
 
 /// A release with the gate's verdict.

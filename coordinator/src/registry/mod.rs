@@ -10,15 +10,16 @@ mod credentials;
 mod http;
 mod manifest;
 mod signatures;
+mod tags;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
 use nightshift_core::docker_config::Credentials;
 use nightshift_core::image::{Digest, ImageRef, Repository};
+use nightshift_core::release::Description;
 use nightshift_core::signature::Signature;
 use reqwest::Method;
 use reqwest::header::HeaderMap;
@@ -160,11 +161,17 @@ pub trait ImageSource: Send + Sync {
     /// See [`Error`].
     async fn head(&self, image: &ImageRef) -> Result<Digest, Error>;
 
-    /// When the image was built; `None` when its configuration does not say.
+    /// What the image says of itself.
     ///
     /// # Errors
     /// See [`Error`].
-    async fn created(&self, repository: &Repository, digest: &Digest) -> Result<Option<DateTime<Utc>>, Error>;
+    async fn describe(&self, repository: &Repository, digest: &Digest) -> Result<Description, Error>;
+
+    /// Every tag of a repository.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    async fn tags(&self, repository: &Repository) -> Result<Vec<String>, Error>;
 
     /// The signatures of an image, the newest last; none when it has none. They are worth nothing before they are verified.
     ///
@@ -226,23 +233,29 @@ impl ImageSource for Registry {
         digest.parse().map_err(|error| malformed(repository, format!("{error}")))
     }
 
-    async fn created(&self, repository: &Repository, digest: &Digest) -> Result<Option<DateTime<Utc>>, Error> {
+    async fn describe(&self, repository: &Repository, digest: &Digest) -> Result<Description, Error> {
         let wrong = |problem| malformed(repository, problem);
         let body = self.content(repository, "manifests", digest).await?;
-        let config = match manifest::parse(&body).map_err(wrong)? {
-            manifest::Manifest::Image { config } => config,
-            manifest::Manifest::Index { first } => {
-                let Some(first) = first else { return Ok(None) };
+        let (config, platforms) = match manifest::parse(&body).map_err(wrong)? {
+            manifest::Manifest::Image { config } => (config, None),
+            manifest::Manifest::Index { first: None, .. } => return Ok(Description::default()),
+            manifest::Manifest::Index { first: Some(first), platforms } => {
                 let body = self.content(repository, "manifests", &first).await?;
                 match manifest::parse(&body).map_err(wrong)? {
-                    manifest::Manifest::Image { config } => config,
+                    manifest::Manifest::Image { config } => (config, Some(platforms)),
                     // An index in an index is not built by anything that builds images.
-                    manifest::Manifest::Index { .. } => return Ok(None),
+                    manifest::Manifest::Index { .. } => return Ok(Description::default()),
                 }
             }
         };
-        let Some(config) = config else { return Ok(None) };
-        manifest::created(&self.content(repository, "blobs", &config).await?).map_err(wrong)
+        let Some(config) = config else { return Ok(Description::default()) };
+        let config = self.content(repository, "blobs", &config).await?;
+        let Description { created, platforms: of_one } = manifest::description(&config).map_err(wrong)?;
+        Ok(Description { created, platforms: platforms.unwrap_or(of_one) })
+    }
+
+    async fn tags(&self, repository: &Repository) -> Result<Vec<String>, Error> {
+        self.read_tags(repository).await
     }
 
     async fn signatures(&self, repository: &Repository, digest: &Digest) -> Result<Vec<Signature>, Error> {

@@ -1,12 +1,12 @@
 //! Tells the driver what the watcher sees, each app by itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use nightshift_core::control;
 use nightshift_core::event::Actor;
-use nightshift_core::image::{Digest, ImageRef, Repository};
+use nightshift_core::image::{DEFAULT_TAG, Digest, ImageRef, Repository};
+use nightshift_core::release::Description;
 use nightshift_core::signature::Signature;
 
 use super::{Asked, Observation, Options, Target, Unsigned, Watcher};
@@ -47,7 +47,8 @@ pub async fn follow(
 /// What was seen last of what is followed.
 #[derive(Default)]
 struct LastSeen {
-    tags: BTreeMap<ImageRef, (Digest, Option<DateTime<Utc>>)>,
+    tags: BTreeMap<ImageRef, (Digest, Description)>,
+    lists: BTreeMap<Repository, Arc<[String]>>,
     signatures: BTreeMap<(Repository, Digest), Vec<Signature>>,
 }
 
@@ -55,11 +56,15 @@ impl LastSeen {
     async fn tell_all(&mut self, handle: &Handle) -> Result<(), Refusal> {
         let targets = handle.followed().borrow().targets();
         self.tags.retain(|image, _| targets.contains(&Target::Tag(image.clone())));
+        self.lists.retain(|repository, _| targets.contains(&Target::Tags(repository.clone())));
         self.signatures.retain(|(repository, digest), _| {
             targets.contains(&Target::Signatures(repository.clone(), digest.clone()))
         });
-        for (image, (digest, created)) in &self.tags {
-            seen(handle, image, digest, *created).await?;
+        for (repository, tags) in &self.lists {
+            listed(handle, repository, tags).await?;
+        }
+        for (image, (digest, about)) in &self.tags {
+            seen(handle, image, digest, about).await?;
         }
         for ((repository, digest), signatures) in &self.signatures {
             signed(handle, repository, digest, signatures).await?;
@@ -70,10 +75,10 @@ impl LastSeen {
 
 async fn tell(handle: &Handle, observation: Observation, last: &mut LastSeen) -> Result<(), Refusal> {
     match observation {
-        Observation::Seen { image, digest, created } => {
+        Observation::Seen { image, digest, about } => {
             handle.registry(image.clone(), None).await?;
-            seen(handle, &image, &digest, created).await?;
-            last.tags.insert(image, (digest, created));
+            seen(handle, &image, &digest, &about).await?;
+            last.tags.insert(image, (digest, about));
             Ok(())
         }
         Observation::Signatures { repository, digest, signatures } => {
@@ -81,23 +86,57 @@ async fn tell(handle: &Handle, observation: Observation, last: &mut LastSeen) ->
             last.signatures.insert((repository, digest), signatures);
             Ok(())
         }
-        Observation::Failed { image, error, retry_at } => {
-            handle.registry(image, Some(RegistryFailure { error, retry_at })).await
+        Observation::Tags { repository, tags } => {
+            listed(handle, &repository, &tags).await?;
+            last.lists.insert(repository, tags);
+            Ok(())
         }
-        Observation::Recovered { image } => handle.registry(image, None).await,
+        Observation::Failed { target, error, retry_at } => {
+            let failure = RegistryFailure { error, retry_at };
+            for image in concerned(handle, target) {
+                handle.registry(image, Some(failure.clone())).await?;
+            }
+            Ok(())
+        }
+        Observation::Recovered { target } => {
+            for image in concerned(handle, target) {
+                handle.registry(image, None).await?;
+            }
+            Ok(())
+        }
     }
 }
 
+/// The references under which a failed look is shown. A registry that cannot be asked for signatures is told of by its tags.
+fn concerned(handle: &Handle, target: Target) -> BTreeSet<ImageRef> {
+    match target {
+        Target::Tag(image) => [image].into(),
+        Target::Tags(repository) => {
+            let followed = handle.followed().borrow().clone();
+            let lists = followed.lists.into_iter().filter(|(_, (list, _))| *list == repository);
+            let unknown = ImageRef { repository: repository.clone(), tag: DEFAULT_TAG.to_owned() };
+            lists.map(|(app, _)| followed.tags.get(&app).unwrap_or(&unknown).clone()).collect()
+        }
+        Target::Signatures(..) => BTreeSet::new(),
+    }
+}
+
+/// Tells every app that chooses among a repository's tags which there are.
+async fn listed(handle: &Handle, repository: &Repository, tags: &Arc<[String]>) -> Result<(), Refusal> {
+    let followed = handle.followed().borrow().clone();
+    for (app, _) in followed.lists.into_iter().filter(|(_, (list, _))| list == repository) {
+        let request = control::Request::Tags { app, tags: tags.clone() };
+        handle.request(request, Actor::nightshift()).await?;
+    }
+    Ok(())
+}
+
 /// Tells every app that follows an image what it points to. Where that is known already nothing happens.
-async fn seen(
-    handle: &Handle,
-    image: &ImageRef,
-    digest: &Digest,
-    created: Option<DateTime<Utc>>,
-) -> Result<(), Refusal> {
+async fn seen(handle: &Handle, image: &ImageRef, digest: &Digest, about: &Description) -> Result<(), Refusal> {
     let followed = handle.followed().borrow().clone();
     for (app, _) in followed.tags.into_iter().filter(|(_, followed)| followed == image) {
-        let request = control::Request::Seen { app, digest: digest.clone(), created };
+        let request =
+            control::Request::Seen { app, image: image.clone(), digest: digest.clone(), about: about.clone() };
         handle.request(request, Actor::nightshift()).await?;
     }
     Ok(())

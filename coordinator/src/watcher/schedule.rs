@@ -24,8 +24,8 @@ const JITTER: f64 = 0.1;
 #[derive(Debug, Clone)]
 pub(super) struct Last {
     pub(super) digest: Digest,
-    /// Whether it is settled when it was built.
-    pub(super) created_known: bool,
+    /// Whether it is settled what it says of itself.
+    pub(super) described: bool,
 }
 
 /// A check that is under way.
@@ -39,6 +39,8 @@ pub(super) struct Ticket {
 #[derive(Debug)]
 struct Entry {
     due: Instant,
+    /// Its place, from 0 up to 1, among those that come back when their registry may be asked again.
+    spread: f64,
     /// When the last check began.
     began: Option<Instant>,
     /// Number of the check under way.
@@ -54,9 +56,19 @@ struct Entry {
 }
 
 impl Entry {
-    const fn new(due: Instant) -> Self {
+    const fn new(due: Instant, spread: f64) -> Self {
         let looked_again = LOOK_AGAIN.len();
-        Self { due, began: None, running: None, again: false, looked_again, failures: 0, in_vain: 0, last: None }
+        Self {
+            due,
+            spread,
+            began: None,
+            running: None,
+            again: false,
+            looked_again,
+            failures: 0,
+            in_vain: 0,
+            last: None,
+        }
     }
 
     /// Whether one more check comes sooner than by the interval.
@@ -65,11 +77,19 @@ impl Entry {
     }
 }
 
+/// A registry that wants to be left alone.
+#[derive(Debug, Clone, Copy)]
+struct Bar {
+    until: Instant,
+    /// How long that was when it said so.
+    pause: Duration,
+}
+
 pub(super) struct Schedule {
     interval: Duration,
     entries: BTreeMap<Target, Entry>,
     /// Until when a registry wants to be left alone.
-    barred: BTreeMap<String, Instant>,
+    barred: BTreeMap<String, Bar>,
     /// Registries that fail, each with the references that failed; they are logged once.
     failing: BTreeMap<String, BTreeSet<Target>>,
     tickets: u64,
@@ -88,9 +108,9 @@ impl Schedule {
             failed.retain(|target| targets.contains(target));
             !failed.is_empty()
         });
-        self.barred.retain(|_, until| now < *until);
+        self.barred.retain(|_, bar| now < bar.until + bar.pause.mul_f64(JITTER));
         for target in targets {
-            self.entries.entry(target.clone()).or_insert_with(|| Entry::new(now));
+            self.entries.entry(target.clone()).or_insert_with(|| Entry::new(now, (self.chance)()));
         }
     }
 
@@ -124,8 +144,11 @@ impl Schedule {
     }
 
     fn due(&self, target: &Target, entry: &Entry) -> Instant {
-        let barred = self.barred.get(target.repository().registry()).copied();
-        barred.map_or(entry.due, |until| until.max(entry.due))
+        match self.barred.get(target.repository().registry()) {
+            // Not all at once when it is over: that is what it wanted to be spared.
+            Some(bar) if entry.due < bar.until => bar.until + bar.pause.mul_f64(JITTER * entry.spread),
+            Some(_) | None => entry.due,
+        }
     }
 
     /// A check that worked: whether those before it had failed; `None` when nobody wants to know any more.
@@ -134,7 +157,7 @@ impl Schedule {
         let entry = end(&mut self.entries, ticket)?;
         let recovered = std::mem::take(&mut entry.failures) > 0;
         let pause = match &ticket.target {
-            Target::Tag(_) => interval,
+            Target::Tag(_) | Target::Tags(_) => interval,
             // It is looked at for as long as it is missed: at first as often as the tag, then ever less.
             Target::Signatures(..) => {
                 let pause = back_off(interval, entry.in_vain);
@@ -149,9 +172,9 @@ impl Schedule {
         Some(recovered)
     }
 
-    pub(super) fn seen(&mut self, ticket: &Ticket, digest: Digest, created_known: bool) {
+    pub(super) fn seen(&mut self, ticket: &Ticket, digest: Digest, described: bool) {
         if let Some(entry) = self.entries.get_mut(&ticket.target) {
-            entry.last = Some(Last { digest, created_known });
+            entry.last = Some(Last { digest, described });
         }
     }
 
@@ -168,7 +191,7 @@ impl Schedule {
         let delay = entry.due.duration_since(now).max(error.retry_after().unwrap_or_default());
         let registry = ticket.target.repository().registry();
         if let Some(pause) = error.retry_after() {
-            self.barred.insert(registry.to_owned(), now + pause);
+            self.barred.insert(registry.to_owned(), Bar { until: now + pause, pause });
         }
         self.note(&ticket.target, error, first);
         Some(delay)

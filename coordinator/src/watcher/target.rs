@@ -1,4 +1,4 @@
-//! What is looked at in registries: tags, and signatures that an app misses.
+//! What is looked at in registries: tags, lists of tags, and signatures that an app misses.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,6 +13,8 @@ use crate::registry::signature_reference;
 pub enum Target {
     /// Which digest a tag points to.
     Tag(ImageRef),
+    /// Which tags there are.
+    Tags(Repository),
     /// Who signed a digest.
     Signatures(Repository, Digest),
 }
@@ -23,7 +25,7 @@ impl Target {
     pub const fn repository(&self) -> &Repository {
         match self {
             Self::Tag(image) => &image.repository,
-            Self::Signatures(repository, _) => repository,
+            Self::Tags(repository) | Self::Signatures(repository, _) => repository,
         }
     }
 }
@@ -32,6 +34,7 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tag(image) => image.fmt(f),
+            Self::Tags(repository) => repository.fmt(f),
             Self::Signatures(repository, digest) => signature_reference(repository, digest).fmt(f),
         }
     }
@@ -55,6 +58,9 @@ pub struct Unsigned {
 pub struct Followed {
     /// The reference that each app follows.
     pub tags: BTreeMap<AppName, ImageRef>,
+    /// The repositories of apps that choose among all tags, with the version of the app's file: a changed rule is applied to the
+    /// tags that are known.
+    pub lists: BTreeMap<AppName, (Repository, SpecVersion)>,
     /// Digests whose signatures are missed.
     pub unsigned: BTreeSet<Unsigned>,
 }
@@ -66,6 +72,7 @@ impl Followed {
         let tags = self.tags.values().cloned().map(Target::Tag);
         let unsigned = self.unsigned.iter();
         let signatures = unsigned.map(|one| Target::Signatures(one.repository.clone(), one.digest.clone()));
-        tags.chain(signatures).collect()
+        let lists = self.lists.values().map(|(repository, _)| Target::Tags(repository.clone()));
+        tags.chain(lists).chain(signatures).collect()
     }
 }

@@ -126,6 +126,28 @@ impl RegistryProcess {
         self.put_manifest(repository, tag, INDEX, &index).await
     }
 
+    /// Pushes an image for a platform, `os/architecture[/variant]`; its digest.
+    pub(crate) async fn push_for(&self, repository: &str, tag: &str, platform: &str) -> String {
+        let config = format!(r#"{{"created": "2026-11-20T10:00:00Z", {}}}"#, names(platform));
+        let manifest = self.push_config(repository, &config).await;
+        self.put_manifest(repository, tag, MANIFEST, &manifest).await
+    }
+
+    /// Pushes an index with an image for each of these platforms; its digest.
+    pub(crate) async fn push_index_for(&self, repository: &str, tag: &str, platforms: &[&str]) -> String {
+        let mut entries = Vec::new();
+        for platform in platforms {
+            let digest = self.push_for(repository, &platform.replace('/', "-"), platform).await;
+            let names = names(platform);
+            entries.push(format!(
+                r#"{{"mediaType": "{MANIFEST}", "digest": "{digest}", "size": 1, "platform": {{{names}}}}}"#
+            ));
+        }
+        let entries = entries.join(", ");
+        let index = format!(r#"{{"schemaVersion": 2, "mediaType": "{INDEX}", "manifests": [{entries}]}}"#);
+        self.put_manifest(repository, tag, INDEX, &index).await
+    }
+
     /// Signs a digest as cosign does, with OpenSSL; the digest that the signed text names may be another one. A new layer stands
     /// behind those that are there already (`before`). Returns all layers.
     pub(crate) async fn sign(&self, repository: &str, digest: &str, named: &str, key: &Path, before: &str) -> String {
@@ -186,6 +208,14 @@ impl RegistryProcess {
 
 const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+
+/// A platform's names as JSON has them.
+fn names(platform: &str) -> String {
+    let mut parts = platform.split('/');
+    let [os, architecture] = [parts.next().unwrap(), parts.next().unwrap()];
+    let variant = parts.next().map(|variant| format!(r#", "variant": "{variant}""#)).unwrap_or_default();
+    format!(r#""os": "{os}", "architecture": "{architecture}"{variant}"#)
+}
 
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, bytes);

@@ -12,6 +12,7 @@ use super::{Problems, Table, health, hooks, known_keys, quiet, read, update};
 use crate::ids::AppName;
 use crate::signature::{KEY_LIMIT, PublicKey};
 use crate::spec::{APP_LABEL, AppSpec, Freshness, Gate, InstanceSelector, TestKind};
+use crate::tags::{TagOrder, TagPattern, TagPolicy};
 
 /// Most apps that one app may wait for: a chain longer than this is a mistake.
 const AFTER_LIMIT: usize = 100;
@@ -39,6 +40,8 @@ pub fn app_keys() -> BTreeSet<String> {
 fn app(file: &mut Table<'_>) -> Option<AppSpec> {
     let name: Option<AppName> = file.required("name");
     let image = file.required("image");
+    let tags = file.table("tags", tags).flatten();
+    no_tag_beside_a_rule(file);
     let nodes = file.optional("nodes").unwrap_or_default();
     let after = after(file, name.as_ref());
     let instances = file.table("instances", instances);
@@ -52,7 +55,33 @@ fn app(file: &mut Table<'_>) -> Option<AppSpec> {
     let (name, image) = (name?, image?);
     let own_label = || InstanceSelector::Label { key: APP_LABEL.to_owned(), value: name.to_string() };
     let instances = instances.unwrap_or_else(|| Some(own_label()))?;
-    Some(AppSpec { name, image, nodes, instances, gate, freshness, quiet_hours, update, health, hooks, after })
+    Some(AppSpec { name, image, tags, nodes, instances, gate, freshness, quiet_hours, update, health, hooks, after })
+}
+
+/// The rule by which a tag is chosen.
+fn tags(table: &mut Table<'_>) -> Option<TagPolicy> {
+    let range = table.optional("semver").map(TagPolicy::Semver);
+    let pattern: Option<TagPattern> = table.optional("regex");
+    let order = table.one_of("order", &TagOrder::WORDS);
+    table.exactly_one(&["semver", "regex"]);
+    if table.has("regex") {
+        table.require("order");
+    } else if table.has("order") {
+        let message = format!("`{}` has no meaning without `{}`", table.full("order"), table.full("regex"));
+        table.problem("order", &message, None);
+    }
+    let by_pattern = pattern.and_then(|pattern| Some(TagPolicy::Regex { pattern, order: order? }));
+    range.or(by_pattern)
+}
+
+/// A tag and a rule for tags would be two answers to one question.
+fn no_tag_beside_a_rule(file: &mut Table<'_>) {
+    let image: Option<String> = file.optional("image");
+    let tagged = image.is_some_and(|image| image.rsplit('/').next().is_some_and(|name| name.contains(':')));
+    if file.has("tags") && tagged {
+        let message = "`image` has a tag, allowed beside `[tags]` is the repository alone: the rule chooses the tag";
+        file.problem("image", message, None);
+    }
 }
 
 fn after(file: &mut Table<'_>, name: Option<&AppName>) -> Vec<AppName> {

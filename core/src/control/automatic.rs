@@ -136,7 +136,11 @@ impl Control {
 fn is_past(wait: &WaitingOn, app: &App, fleet: &Fleet) -> bool {
     let WaitingOn::Gate {
         digest,
-        denial: GateDenial::NotTested { .. } | GateDenial::NotSigned { .. } | GateDenial::TestsTooOld { .. },
+        denial:
+            GateDenial::NotTagged
+            | GateDenial::NotTested { .. }
+            | GateDenial::NotSigned { .. }
+            | GateDenial::TestsTooOld { .. },
     } = wait
     else {
         return false;
@@ -164,6 +168,7 @@ fn hold(app: &App, candidate: &Candidate, now: DateTime<Utc>) -> Option<Option<W
     match &candidate.skipped {
         Some(Skip::AtTarget | Skip::Newer | Skip::NodeAway(_)) => return Some(None),
         Some(Skip::Contested(app)) => return Some(Some(WaitingOn::Contested { node, container, app: app.clone() })),
+        Some(Skip::Platform(unfit)) => return Some(Some(WaitingOn::Platform { node, unfit: Box::new(unfit.clone()) })),
         Some(Skip::NoWindow) => return Some(Some(WaitingOn::NoNodeWindow { node })),
         Some(Skip::Refused(reason)) => {
             return Some(Some(WaitingOn::Refused { node, container, reason: reason.clone() }));
@@ -187,6 +192,9 @@ fn hold(app: &App, candidate: &Candidate, now: DateTime<Utc>) -> Option<Option<W
 
 /// Why the newest release is not let through, and which other releases newer than the target only have to wait.
 fn gate_waits(app: &App, now: DateTime<Utc>) -> Vec<WaitingOn> {
+    if let (Some(policy), None) = (&app.spec.tags, &app.tag) {
+        return vec![WaitingOn::NoTag { policy: policy.to_string() }];
+    }
     if app.releases.is_empty() {
         return vec![WaitingOn::NoRelease];
     }

@@ -1,8 +1,8 @@
 //! What people and CI ask of the coordinator, as facts or as a refusal that says why and what to do.
 
 use std::collections::{BTreeMap, BTreeSet};
-
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -11,9 +11,9 @@ use crate::control::Control;
 use crate::event::{Actor, Event, Recorded};
 use crate::fleet::Fleet;
 use crate::ids::{AppName, NodeName, RolloutId, SpecVersion};
-use crate::image::Digest;
-use crate::release::{TestReport, TestResult};
-use crate::rollout::{Command, Overrides, Rejection, RejectionKind};
+use crate::image::{Digest, ImageRef};
+use crate::release::{Description, Release, TestReport, TestResult};
+use crate::rollout::{Command, Overrides, Rejection, RejectionKind, Rollout};
 use crate::signature::{SIGNATURE_LIMIT, Signature, verify};
 use crate::spec::{AppSpec, TestKind, spec_differences};
 
@@ -56,10 +56,19 @@ pub enum Request {
     Seen {
         /// The app.
         app: AppName,
+        /// The reference that was looked at: one that is no longer followed means nothing.
+        image: ImageRef,
         /// The digest.
         digest: Digest,
-        /// When the image was built.
-        created: Option<DateTime<Utc>>,
+        /// What the image says of itself, as far as the registry could be asked.
+        about: Description,
+    },
+    /// The watcher has the tags of the repository of an app that chooses among them.
+    Tags {
+        /// The app.
+        app: AppName,
+        /// All of them.
+        tags: Arc<[String]>,
     },
     /// A test report.
     Report {
@@ -75,8 +84,8 @@ pub enum Request {
         url: Option<String>,
         /// The network address from which it came.
         from: Option<IpAddr>,
-        /// When the image was built, if the registry could be asked.
-        created: Option<DateTime<Utc>>,
+        /// What the image says of itself, as far as the registry could be asked.
+        about: Description,
     },
     /// The registry was asked for a digest's signatures.
     Signatures {
@@ -171,10 +180,11 @@ impl Control {
                 if known == enabled { Vec::new() } else { vec![Event::AppEnabled { app, enabled, reason }] }
             }
             Request::Remove { app, reason } => self.remove_app(app, reason)?,
-            Request::Seen { app, digest, created } => self.seen(app, digest, created),
-            Request::Report { app, digest, suite, result, url, from, created } => {
+            Request::Seen { app, image, digest, about } => self.seen(app, &image, digest, about),
+            Request::Tags { app, tags } => self.tags(app, &tags),
+            Request::Report { app, digest, suite, result, url, from, about } => {
                 let report = TestReport { kind: TestKind::Ci, suite, result, by: by.0.clone(), at: now, url, from };
-                self.report(app, digest, report, created)?
+                self.report(app, digest, report, about)?
             }
             Request::Signatures { app, digest, signatures } => self.signatures(app, digest, signatures, by, now),
             Request::Quarantine { app, digest, quarantined, reason } => {
@@ -220,7 +230,8 @@ impl Control {
                 Some(known) if known.spec == spec => continue,
                 Some(known) => (known.version.next(), spec_differences(&known.spec, &spec)),
             };
-            if let Some(open) = self.open_rollout(&spec.name).filter(|open| open.spec.image != spec.image) {
+            let elsewhere = |open: &&Rollout| open.spec.image != spec.image || open.spec.tags != spec.tags;
+            if let Some(open) = self.open_rollout(&spec.name).filter(elsewhere) {
                 let message = format!("rollout `{}` still moves app `{}` to the image it followed", open.id, spec.name);
                 let hint = format!("wait for it, or `nightshift rollout abort {}`", open.id);
                 return Err(Rejection::new(RejectionKind::Conflict, message).hint(hint));
@@ -257,12 +268,26 @@ impl Control {
         Ok(vec![Event::AppRemoved { app, reason }])
     }
 
-    fn seen(&self, app: AppName, digest: Digest, created: Option<DateTime<Utc>>) -> Vec<Event> {
-        let Some(known) = self.catalog.app(&app) else { return Vec::new() };
-        if known.tagged.as_ref() == Some(&digest) {
+    fn seen(&self, app: AppName, image: &ImageRef, digest: Digest, about: Description) -> Vec<Event> {
+        let Description { created, platforms } = about;
+        let known = self.catalog.app(&app).filter(|known| known.followed().as_ref() == Some(image));
+        let Some(known) = known else { return Vec::new() };
+        // What the registry could not say at first is news when it can.
+        let learned = |release: &Release| {
+            release.created.is_none() && created.is_some() || release.platforms.is_empty() && !platforms.is_empty()
+        };
+        if known.tagged.as_ref() == Some(&digest) && !known.release(&digest).is_some_and(learned) {
             return Vec::new();
         }
-        vec![Event::ReleaseSeen { app, digest, created }]
+        let tag = Some(image.tag.clone());
+        vec![Event::ReleaseSeen { app, digest, tag, created, platforms }]
+    }
+
+    fn tags(&self, app: AppName, tags: &[String]) -> Vec<Event> {
+        let Some(known) = self.catalog.app(&app) else { return Vec::new() };
+        let Some(policy) = &known.spec.tags else { return Vec::new() };
+        let chosen = policy.choose(tags.iter().map(String::as_str), known.tag.as_deref());
+        chosen.map(|tag| Event::TagChosen { app, tag: tag.to_owned() }).into_iter().collect()
     }
 
     fn report(
@@ -270,7 +295,7 @@ impl Control {
         app: AppName,
         digest: Digest,
         report: TestReport,
-        created: Option<DateTime<Utc>>,
+        Description { created, platforms }: Description,
     ) -> Result<Vec<Event>, Rejection> {
         let known = self.must_know(&app)?;
         let max_age = known.spec.gate.max_age.and_then(|age| TimeDelta::from_std(age).ok());
@@ -294,7 +319,7 @@ impl Control {
             let message = format!("{} has {REPORT_LIMIT} test reports already", digest.short());
             return Err(Rejection::new(RejectionKind::Conflict, message));
         }
-        Ok(vec![Event::TestReported { app, digest, report, created, signatures: Vec::new() }])
+        Ok(vec![Event::TestReported { app, digest, report, created, platforms, signatures: Vec::new() }])
     }
 
     /// What signatures are worth by the keys of the app as it is now.
@@ -316,7 +341,7 @@ impl Control {
             Ok(key) => {
                 let (kind, suite, result) = (TestKind::Signature, key.id().as_str().to_owned(), TestResult::Passed);
                 let report = TestReport { kind, suite, result, by: by.0.clone(), at: now, url: None, from: None };
-                vec![Event::TestReported { app, digest, report, created: None, signatures }]
+                vec![Event::TestReported { app, digest, report, created: None, platforms: Vec::new(), signatures }]
             }
             Err(reason) if release.unsigned.as_ref() == Some(&reason) => Vec::new(),
             Err(reason) => vec![Event::SignatureMissing { app, digest, reason }],

@@ -241,6 +241,7 @@ fn refuse(app: &AppName, digest: &Digest, denial: &GateDenial) -> Rejection {
         GateDenial::NotTested { .. } | GateDenial::TestsTooOld { .. } => {
             format!("CI reports with `nightshift release report {app} --digest {digest} --result passed`")
         }
+        GateDenial::NotTagged => "push it under a tag that fits `tags`".to_owned(),
         GateDenial::NotSigned { .. } => "sign it with a key that the app's `gate.signature_keys` names: `cosign sign --key …`; `docs/signatures.md` has more".to_owned(),
         GateDenial::TestFailed { .. } => "build again: a new digest gets new tests".to_owned(),
         GateDenial::CoolingDown { .. } => "wait, or lower `gate.cooldown`".to_owned(),

@@ -24,6 +24,7 @@ impl Event {
             Self::AppApplied { .. }
             | Self::AppEnabled { .. }
             | Self::AppRemoved { .. }
+            | Self::TagChosen { .. }
             | Self::ReleaseSeen { .. }
             | Self::TestReported { .. }
             | Self::SignatureMissing { .. }
@@ -61,6 +62,7 @@ impl Event {
             | Self::AppApplied { .. }
             | Self::AppEnabled { .. }
             | Self::AppRemoved { .. }
+            | Self::TagChosen { .. }
             | Self::ReleaseSeen { .. }
             | Self::TestReported { .. }
             | Self::SignatureMissing { .. }
@@ -85,6 +87,7 @@ impl Event {
             Self::AppApplied { spec, .. } | Self::RolloutPlanned { spec, .. } => Some(&spec.name),
             Self::AppEnabled { app, .. }
             | Self::AppRemoved { app, .. }
+            | Self::TagChosen { app, .. }
             | Self::ReleaseSeen { app, .. }
             | Self::TestReported { app, .. }
             | Self::SignatureMissing { app, .. }
@@ -127,6 +130,7 @@ impl Event {
             Self::AppApplied { .. }
             | Self::AppEnabled { .. }
             | Self::AppRemoved { .. }
+            | Self::TagChosen { .. }
             | Self::ReleaseSeen { .. }
             | Self::TestReported { .. }
             | Self::SignatureMissing { .. }
@@ -156,6 +160,7 @@ impl Event {
             Self::AppApplied { .. } => "app_applied",
             Self::AppEnabled { .. } => "app_enabled",
             Self::AppRemoved { .. } => "app_removed",
+            Self::TagChosen { .. } => "tag_chosen",
             Self::ReleaseSeen { .. } => "release_seen",
             Self::TestReported { .. } => "test_reported",
             Self::SignatureMissing { .. } => "signature_missing",

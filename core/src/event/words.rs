@@ -14,7 +14,10 @@ impl fmt::Display for Event {
             Self::AppEnabled { app, enabled: true, .. } => write!(f, "app {app} is followed again"),
             Self::AppEnabled { app, enabled: false, reason } => write!(f, "app {app} is no longer followed: {reason}"),
             Self::AppRemoved { app, reason } => write!(f, "app {app} is removed: {reason}"),
-            Self::ReleaseSeen { app, digest, .. } => write!(f, "the tag of {app} points to {}", digest.short()),
+            Self::TagChosen { app, tag } => write!(f, "{app} follows the tag {tag}"),
+            Self::ReleaseSeen { app, digest, tag, .. } => {
+                write!(f, "the tag{} of {app} points to {}", named(tag.as_deref()), digest.short())
+            }
             Self::TestReported { app, digest, report, .. } => {
                 let word = serde_word(&report.result);
                 write!(f, "{} of {app}: suite {} ({}) {word}", digest.short(), report.suite, report.kind)
@@ -77,6 +80,11 @@ impl fmt::Display for Event {
             Self::RollbackPlanned { steps, .. } => write!(f, "{} instances go back", steps.len()),
         }
     }
+}
+
+/// A tag's name behind the word, where it is known: old logs do not have it.
+fn named(tag: Option<&str>) -> String {
+    tag.map(|tag| format!(" {tag}")).unwrap_or_default()
 }
 
 /// The word that serde writes for a plain enum value.

@@ -46,7 +46,7 @@ impl Lookups {
         lookup.failure = Some(LookupFailure { error, since, retry_at });
     }
 
-    pub(super) fn retain(&mut self, followed: &BTreeSet<&ImageRef>) {
+    pub(super) fn retain(&mut self, followed: &BTreeSet<ImageRef>) {
         self.0.retain(|image, _| followed.contains(image));
     }
 }

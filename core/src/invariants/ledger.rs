@@ -202,6 +202,7 @@ impl Ledger {
             | Event::StepSkipped { .. }
             | Event::RollbackPlanned { .. }
             | Event::SignatureMissing { .. }
+            | Event::TagChosen { .. }
             | Event::AppEnabled { .. } => self.add_to_rollout(&recorded.event),
         }
     }

@@ -99,6 +99,7 @@ impl Rollout {
             | Event::AppApplied { .. }
             | Event::AppEnabled { .. }
             | Event::AppRemoved { .. }
+            | Event::TagChosen { .. }
             | Event::ReleaseSeen { .. }
             | Event::TestReported { .. }
             | Event::SignatureMissing { .. }

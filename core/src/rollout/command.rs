@@ -140,6 +140,7 @@ impl Rollout {
                 format!(", or `nightshift release clear {} {digest} --reason …` if you know it is good", self.app())
             }
             GateDenial::TestFailed { .. }
+            | GateDenial::NotTagged
             | GateDenial::NotTested { .. }
             | GateDenial::NotSigned { .. }
             | GateDenial::TestsTooOld { .. }

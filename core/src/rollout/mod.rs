@@ -30,7 +30,7 @@ use crate::spec::AppSpec;
 use crate::step::{Purpose, StepKey};
 pub use command::{Command, Rejection, RejectionKind};
 pub use decision::{Action, Context, Decision};
-pub use plan::{Candidate, Skip, candidates, candidates_in_windows, rival, running_digest};
+pub use plan::{Candidate, Skip, Unfit, candidates, candidates_in_windows, rival, running_digest};
 pub(crate) use steps::PUT_OFF_LIMIT;
 pub use steps::{PlannedStep, Step, StepFate, StepState};
 pub use waiting::{WaitKind, WaitingOn};

@@ -154,6 +154,8 @@ impl Rollout {
 
     fn step_order(&self, step: &Step, container_id: ContainerId, canary: bool, context: &Context<'_>) -> StepOrder {
         let update = &self.spec.update;
+        let app = context.catalog.app(self.app());
+        let reference = app.map_or_else(|| self.spec.image.clone(), |app| app.reference(&step.to));
         StepOrder {
             key: StepKey { rollout: self.id.clone(), step: step.index, generation: self.generation },
             epoch: context.epoch,
@@ -162,7 +164,7 @@ impl Rollout {
             app: self.app().clone(),
             container: step.container.clone(),
             container_id,
-            image: self.spec.image.clone(),
+            image: reference,
             digest: step.to.clone(),
             order: update.order,
             health: self.spec.health.clone(),

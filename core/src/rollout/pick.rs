@@ -11,7 +11,7 @@ use crate::ids::{ContainerId, NodeName, RolloutId};
 use crate::image::Digest;
 use crate::instance::InstanceView;
 use crate::mutation::{Rule, broken};
-use crate::rollout::plan::{rival, running_digest};
+use crate::rollout::plan::{rival, running_digest, unfit};
 use crate::rollout::waiting::OVERDUE_MARGIN;
 use crate::rollout::{Action, Context, Rollout, Step, StepFate, StepState, WaitingOn};
 use crate::step::Purpose;
@@ -137,6 +137,9 @@ impl Rollout {
         };
         if let Some(skip) = unwanted(app, step, instance) {
             return Some(skip);
+        }
+        if let Some(unfit) = unfit(app, context.fleet, node, &step.to) {
+            return laggard(unfit.to_string());
         }
         if let Some(other) = rival(app, context.catalog, context.fleet, node, &step.container) {
             return laggard(format!("app {other} selects it, too"));

@@ -6,6 +6,7 @@ use crate::ids::{AppName, NodeName};
 use crate::image::Digest;
 use crate::instance::InstanceView;
 use crate::labels::Labels;
+use crate::platform::{self, Platform};
 use crate::rollout::PlannedStep;
 
 /// Label of a node whose instances go first.
@@ -31,10 +32,39 @@ pub enum Skip {
     NodeAway(Availability),
     /// It cannot be replaced exactly.
     Refused(String),
+    /// The target was not built for its node.
+    Platform(Unfit),
     /// Another app selects the same container: neither replaces it.
     Contested(AppName),
     /// No allow window names its node, though others are named.
     NoWindow,
+}
+
+/// A node, and a digest that was not built for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfit {
+    /// What the node runs.
+    pub node: Platform,
+    /// The digest.
+    pub digest: Digest,
+    /// What that was built for.
+    pub built_for: Vec<Platform>,
+}
+
+impl std::fmt::Display for Unfit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { node, digest, built_for } = self;
+        write!(f, "the node is {node}, and {} has only {}", digest.short(), platform::list(built_for))
+    }
+}
+
+/// Why a digest cannot run on a node, as far as both are known.
+pub(super) fn unfit(app: &App, fleet: &Fleet, node: &NodeName, to: &Digest) -> Option<Unfit> {
+    let (release, platform) = (app.release(to)?, fleet.platform(node));
+    if release.fits(platform) {
+        return None;
+    }
+    Some(Unfit { node: platform?.clone(), digest: to.clone(), built_for: release.platforms.clone() })
 }
 
 impl std::fmt::Display for Skip {
@@ -46,6 +76,7 @@ impl std::fmt::Display for Skip {
             Self::NodeAway(Availability::Drain) => write!(f, "the node is drained"),
             Self::NodeAway(Availability::Active) => write!(f, "the node takes no part"),
             Self::Refused(reason) => write!(f, "cannot be replaced: {reason}"),
+            Self::Platform(unfit) => unfit.fmt(f),
             Self::Contested(other) => write!(f, "is selected by app {other}, too"),
             Self::NoWindow => write!(f, "is on a node that no allow window names"),
         }
@@ -64,7 +95,8 @@ pub fn candidates(app: &App, catalog: &Catalog, fleet: &Fleet, to: &Digest, back
         }
         let step = planned(app, node, instance, to);
         let rival = rival(app, catalog, fleet, node, &instance.container).cloned().map(Skip::Contested);
-        let skipped = skip(app, known.availability, instance, &step, backwards).or(rival);
+        let unfit = || unfit(app, fleet, node, to).map(Skip::Platform);
+        let skipped = skip(app, known.availability, instance, &step, backwards).or_else(unfit).or(rival);
         found.push((!is_canary(&known.labels), instance, Candidate { step, skipped }));
     }
     found.sort_by(|(a_late, _, a), (b_late, _, b)| {

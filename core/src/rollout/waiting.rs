@@ -10,6 +10,7 @@ use crate::ids::{AppName, NodeName, RolloutId};
 use crate::image::Digest;
 use crate::quiet::Denial;
 use crate::release::GateDenial;
+use crate::rollout::plan::Unfit;
 use crate::step::StepPhase;
 
 /// The word by which scripts know a reason.
@@ -67,6 +68,13 @@ pub enum WaitingOn {
         /// Why.
         denial: Denial,
     },
+    /// The digest was not built for a node.
+    Platform {
+        /// The node.
+        node: NodeName,
+        /// What it runs, and what there is.
+        unfit: Box<Unfit>,
+    },
     /// No allow window names a node, though others are named.
     NoNodeWindow {
         /// The node.
@@ -83,6 +91,11 @@ pub enum WaitingOn {
     },
     /// No digest of the app is known yet.
     NoRelease,
+    /// No tag fits the app's rule.
+    NoTag {
+        /// The rule, as people read it.
+        policy: String,
+    },
     /// The tag could not be looked at.
     Registry {
         /// What happened.
@@ -224,11 +237,11 @@ impl WaitingOn {
             Self::Window(_) | Self::NodeWindow { .. } | Self::NoNodeWindow { .. } | Self::NoQuietHours => {
                 WaitKind::Window
             }
-            Self::Gate { .. } | Self::NoRelease => WaitKind::Tests,
+            Self::Gate { .. } | Self::NoRelease | Self::NoTag { .. } => WaitKind::Tests,
             Self::Paused { .. } | Self::Promotion | Self::Disabled | Self::ManualMode | Self::GivenUp { .. } => {
                 WaitKind::Operator
             }
-            Self::Image { .. } | Self::Registry { .. } => WaitKind::Image,
+            Self::Image { .. } | Self::Registry { .. } | Self::Platform { .. } => WaitKind::Image,
             Self::Step { .. } | Self::GivesWay { .. } => WaitKind::Step,
             Self::Unknown { .. } | Self::NodeDown { .. } | Self::EngineDown { .. } | Self::NodeBusy { .. } => {
                 WaitKind::Node
@@ -247,6 +260,7 @@ impl WaitingOn {
             Self::NodeBusy { node, .. }
             | Self::Image { node, .. }
             | Self::NodeWindow { node, .. }
+            | Self::Platform { node, .. }
             | Self::NoNodeWindow { node } => (node, None),
             Self::Step { node, container, .. }
             | Self::Unknown { node, container, .. }
@@ -258,6 +272,7 @@ impl WaitingOn {
             | Self::NoQuietHours
             | Self::Gate { .. }
             | Self::NoRelease
+            | Self::NoTag { .. }
             | Self::Registry { .. }
             | Self::Paused { .. }
             | Self::Promotion
@@ -288,15 +303,18 @@ impl WaitingOn {
                 denial:
                     GateDenial::Quarantined { .. }
                     | GateDenial::TestFailed { .. }
+                    | GateDenial::NotTagged
                     | GateDenial::NotTested { .. }
                     | GateDenial::NotSigned { .. }
                     | GateDenial::TestsTooOld { .. },
                 ..
             }
             | Self::Image { failure: None, .. }
+            | Self::Platform { .. }
             | Self::NoQuietHours
             | Self::NoNodeWindow { .. }
             | Self::NoRelease
+            | Self::NoTag { .. }
             | Self::Paused { .. }
             | Self::Promotion
             | Self::Disabled
@@ -321,11 +339,13 @@ impl fmt::Display for WaitingOn {
             Self::Window(denial) => denial.fmt(f),
             Self::NodeWindow { node, others: 0, denial } => write!(f, "{node}: {denial}"),
             Self::NodeWindow { node, others, denial } => write!(f, "{node} and {others} more: {denial}"),
+            Self::Platform { node, unfit } => write!(f, "{node}: {unfit}"),
             Self::NoNodeWindow { node } => {
                 write!(f, "no allow window names {node}, so nothing is installed automatically there")
             }
             Self::NoQuietHours => write!(f, "the app has no quiet hours, so nothing is installed automatically"),
             Self::Gate { digest, denial } => write!(f, "{}: {denial}", digest.short()),
+            Self::NoTag { policy } => write!(f, "no tag of the repository fits the app's rule: {policy}"),
             Self::NoRelease => write!(f, "no digest is known yet"),
             Self::Registry { error, .. } => write!(f, "the registry cannot be asked: {error}"),
             Self::Paused { by, reason } if reason.is_empty() => write!(f, "paused by {by}"),

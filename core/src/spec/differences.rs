@@ -31,6 +31,9 @@ fn flat(spec: &AppSpec) -> BTreeMap<String, String> {
         }
     }
     whole["instances"] = instances_text(&spec.instances).into();
+    if let Some(policy) = &spec.tags {
+        whole["tags"] = policy.to_string().into();
+    }
     if !spec.gate.signature_keys.is_empty() {
         // A key is known by its name; its text is long and tells nobody anything.
         let names: Vec<String> = spec.gate.signature_keys.iter().map(ToString::to_string).collect();

@@ -18,6 +18,7 @@ use crate::image::{ImageRef, Repository, repository_of};
 use crate::labels::{Labels, Selector};
 use crate::quiet::QuietHours;
 use crate::signature::PublicKey;
+use crate::tags::TagPolicy;
 pub use differences::spec_differences;
 pub use hooks::{DEFAULT_HOOK_TIMEOUT, Hook, HookCall, HookPoint, Hooks, SKIP_EXIT_CODE, SKIP_HTTP_STATUS};
 pub use update::{FailureAction, RolloutMode, Supersede, UpdateConfig, UpdateOrder};
@@ -30,8 +31,11 @@ pub const APP_LABEL: &str = "nightshift.app";
 pub struct AppSpec {
     /// Unique in the fleet.
     pub name: AppName,
-    /// The reference that is followed.
+    /// The reference that is followed; where there is a rule for tags, only its repository means something.
     pub image: ImageRef,
+    /// By which rule the tag is chosen, where it is not a fixed one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<TagPolicy>,
     /// Nodes on which instances are looked for; empty: all.
     pub nodes: Selector,
     /// Which containers on those nodes are instances.

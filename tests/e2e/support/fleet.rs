@@ -196,9 +196,21 @@ pub(crate) fn apply(surroundings: &Surroundings, cli: &Cli, hours: Hours, update
 
 /// The same with more tables.
 pub(crate) fn apply_tables(surroundings: &Surroundings, cli: &Cli, hours: Hours, update: &str, tables: &str) {
+    apply_image(surroundings, cli, "web:stable", hours, update, tables);
+}
+
+/// The same for an image, `NAME` or `NAME:TAG`.
+pub(crate) fn apply_image(
+    surroundings: &Surroundings,
+    cli: &Cli,
+    image: &str,
+    hours: Hours,
+    update: &str,
+    tables: &str,
+) {
     let name = surroundings.app();
-    let image = surroundings.registry.repository("web");
-    let mut file = format!("name = \"{name}\"\nimage = \"{image}:stable\"\n");
+    let image = surroundings.registry.repository(image);
+    let mut file = format!("name = \"{name}\"\nimage = \"{image}\"\n");
     let window = |start: &str, duration: &str| {
         format!(
             "[quiet_hours]\ntimezone = \"UTC\"\n[[quiet_hours.allow]]\ndays = [\"daily\"]\nstart = \"{start}\"\nduration = \"{duration}\"\n"

@@ -138,6 +138,15 @@ impl Registry {
         self.push(name_and_tag, &all)
     }
 
+    /// Puts an index of images at `NAME:TAG`: each with the platform that it is for.
+    pub(crate) fn index(&self, name_and_tag: &str, images: &[(&Image, &str)]) -> Image {
+        let (name, _) = name_and_tag.split_once(':').expect("NAME:TAG");
+        let path = format!("{}/{name_and_tag}", self.unique);
+        let mut arguments = vec!["index", self.made.to_str().expect("text"), &path];
+        arguments.extend(images.iter().flat_map(|(image, platform)| [image.digest.as_str(), *platform]));
+        Image { repository: self.repository(name), digest: self.script(&arguments) }
+    }
+
     /// Signs an image in the way of cosign with a private key of OpenSSL. The signed text names `named`.
     pub(crate) fn sign(&self, image: &Image, key: &Path, named: &Image) {
         let path = image.repository.split_once('/').expect("it has a path").1;

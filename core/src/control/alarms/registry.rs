@@ -15,12 +15,12 @@ pub(super) fn judge(app: &App, context: &Context<'_>, judged: &mut Judged) {
     if !app.enabled {
         return;
     }
-    let (name, image) = (&app.spec.name, &app.spec.image);
-    match context.fleet.lookup(image) {
+    let (name, image) = (&app.spec.name, app.lookup());
+    match context.fleet.lookup(&image) {
         Some(lookup) => {
             let Some(failure) = &lookup.failure else { return };
             let (error, since) = (failure.error.clone(), failure.since);
-            let alarm = Alarm::RegistrySilent { app: name.clone(), image: image.clone(), error, since };
+            let alarm = Alarm::RegistrySilent { app: name.clone(), image, error, since };
             judged.holds_after(PATIENCE, since, context.now, alarm);
         }
         None => judged.unclear(AlarmKey::of_app(AlarmKind::RegistrySilent, name)),

@@ -139,13 +139,21 @@ impl Bench {
     }
 
     pub(super) fn seen(&mut self, number: u8) {
-        self.ask(Request::Seen { app: app(), digest: digest(number), created: None }).expect("known app");
+        self.ask(Request::Seen { app: app(), image: web().image, digest: digest(number), about: Default::default() })
+            .expect("known app");
     }
 
     pub(super) fn reports(&mut self, number: u8, result: TestResult) {
         let (app, digest) = (app(), digest(number));
-        let report =
-            Request::Report { app, digest, suite: "default".into(), result, url: None, from: None, created: None };
+        let report = Request::Report {
+            app,
+            digest,
+            suite: "default".into(),
+            result,
+            url: None,
+            from: None,
+            about: Default::default(),
+        };
         self.ask(report).expect("known app");
     }
 

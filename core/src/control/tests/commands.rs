@@ -317,8 +317,15 @@ fn a_failed_suite_stays_failed() {
     bench.reports(2, TestResult::Failed);
     let (app, digest) = (app(), digest(2));
     let suite = "default".to_owned();
-    let again =
-        Request::Report { app, digest, suite, result: TestResult::Passed, url: None, from: None, created: None };
+    let again = Request::Report {
+        app,
+        digest,
+        suite,
+        result: TestResult::Passed,
+        url: None,
+        from: None,
+        about: Default::default(),
+    };
     assert_eq!(bench.ask(again).expect_err("immutable").kind, RejectionKind::Conflict);
     assert!(bench.orders.is_empty());
 }

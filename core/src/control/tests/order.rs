@@ -139,7 +139,13 @@ fn an_app_waits_for_the_apps_that_go_first_even_if_their_rollout_is_only_due() {
     with_db(&mut bench);
     let db: AppName = "db".parse().expect("well formed");
     // Both get a digest before the coordinator looks: `db` has to begin, though `web` could at once.
-    let see = |of: &AppName| Event::ReleaseSeen { app: of.clone(), digest: digest(2), created: None };
+    let see = |of: &AppName| Event::ReleaseSeen {
+        app: of.clone(),
+        digest: digest(2),
+        tag: None,
+        created: None,
+        platforms: Vec::new(),
+    };
     let passed = |of: &AppName| {
         let report = crate::release::TestReport {
             kind: crate::spec::TestKind::Ci,
@@ -150,7 +156,14 @@ fn an_app_waits_for_the_apps_that_go_first_even_if_their_rollout_is_only_due() {
             url: None,
             from: None,
         };
-        Event::TestReported { app: of.clone(), digest: digest(2), report, created: None, signatures: Vec::new() }
+        Event::TestReported {
+            app: of.clone(),
+            digest: digest(2),
+            report,
+            created: None,
+            platforms: Vec::new(),
+            signatures: Vec::new(),
+        }
     };
     let events = [see(&app()), passed(&app()), see(&db), passed(&db)];
     let by = Actor("ci".into());
@@ -188,7 +201,9 @@ fn a_node_works_for_one_rollout_at_a_time() {
     with_db(&mut bench);
     bench.tested(2);
     let db: AppName = "db".parse().expect("well formed");
-    bench.ask(Request::Seen { app: db.clone(), digest: digest(2), created: None }).expect("known");
+    bench
+        .ask(Request::Seen { app: db.clone(), image: web().image, digest: digest(2), about: Default::default() })
+        .expect("known");
     let report = Request::Report {
         app: db.clone(),
         digest: digest(2),
@@ -196,7 +211,7 @@ fn a_node_works_for_one_rollout_at_a_time() {
         result: TestResult::Passed,
         url: None,
         from: None,
-        created: None,
+        about: Default::default(),
     };
     bench.ask(report).expect("known");
     assert_eq!(bench.orders.len(), 1, "the node works on `web`");

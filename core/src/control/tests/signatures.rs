@@ -40,7 +40,8 @@ impl Bench {
     }
 
     fn tag_moves(&mut self) {
-        self.ask(Request::Seen { app: app(), digest: signed_digest(), created: None }).expect("never refused");
+        self.ask(Request::Seen { app: app(), image: web().image, digest: signed_digest(), about: Default::default() })
+            .expect("never refused");
     }
 
     /// What the newest release waits for.

@@ -289,10 +289,23 @@ impl World {
         let id = format!("r{:06}", self.log.len()).parse().expect("well formed");
         let digest = digest(number);
         let request = match self.rng.below(20) {
-            0..=4 => Request::Seen { app, digest, created: None },
+            0..=4 => Request::Seen {
+                app,
+                image: "r.example/x".parse().expect("well formed"),
+                digest,
+                about: Default::default(),
+            },
             5..=8 => {
                 let result = if self.rng.chance(10) { TestResult::Failed } else { TestResult::Passed };
-                Request::Report { app, digest, suite: "default".into(), result, url: None, from: None, created: None }
+                Request::Report {
+                    app,
+                    digest,
+                    suite: "default".into(),
+                    result,
+                    url: None,
+                    from: None,
+                    about: Default::default(),
+                }
             }
             9..=10 => {
                 let mut some = || self.rng.chance(30);
