@@ -2,7 +2,12 @@
 
 use prost::Message as _;
 
-const FILES: [&str; 3] = ["nightshift/v1/types.proto", "nightshift/v1/agent.proto", "nightshift/v1/operator.proto"];
+const FILES: [&str; 4] = [
+    "nightshift/v1/jobs.proto",
+    "nightshift/v1/types.proto",
+    "nightshift/v1/agent.proto",
+    "nightshift/v1/operator.proto",
+];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     for file in FILES {

@@ -9,6 +9,7 @@ pub mod files;
 pub mod hooks;
 pub mod identity;
 pub mod inventory;
+pub mod jobs;
 pub mod journal;
 pub mod limits;
 pub mod prober;

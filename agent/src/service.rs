@@ -21,11 +21,12 @@ use crate::files;
 use crate::hooks::HttpClient;
 use crate::identity::Membership;
 use crate::inventory::{self, Inventory};
+use crate::jobs::{self, Jobs, JobsHandle};
 use crate::journal::Journal;
 use crate::session::{Epochs, Facts, Outbox, Session, TlsLine};
 use crate::storage::FileStorage;
 use crate::surroundings::Surroundings;
-use crate::worker::{Worker, WorkerHandle, WorkerReport, deliver};
+use crate::worker::{Hands, Worker, WorkerHandle, WorkerReport, deliver};
 pub use error::Error;
 pub use options::{EngineSource, Options, TokenSource};
 
@@ -50,7 +51,7 @@ async fn serve(options: Options, shutdown: CancellationToken) -> Result<(), Erro
     for file in set_aside {
         error!(path = %file.path.display(), reason = %file.reason, "a file of the journal cannot be read and was set aside");
     }
-    let epochs = Epochs::open(storage)?;
+    let epochs = Epochs::open(storage.clone())?;
     // Without an unfinished step there is nothing to do before the node is a member, and a wrong token is said at once.
     let unfinished = journal.records().iter().any(|record| !record.phase.is_end());
     let early = match unfinished {
@@ -63,7 +64,7 @@ async fn serve(options: Options, shutdown: CancellationToken) -> Result<(), Erro
     let Some((engine, about)) = start::engine(&options, &shutdown).await? else { return Ok(()) };
     let (credentials, limits) = (Arc::new(options.docker_config.clone()), options.limits.clone());
     let (worker, reports) =
-        Worker::start(Arc::clone(&engine), journal, credentials, Arc::new(HttpClient), limits).await?;
+        Worker::start(Arc::clone(&engine), journal, credentials.clone(), Arc::new(HttpClient), limits).await?;
     info!(engine = %about.version, api = %about.api_version, "agent started");
     let outcome = match early {
         Some(membership) => Ok(Some(membership)),
@@ -83,7 +84,18 @@ async fn serve(options: Options, shutdown: CancellationToken) -> Result<(), Erro
             return Err(problem);
         }
     };
-    let parts = Parts { engine, about, worker, reports, membership: Arc::new(membership), epochs };
+    let outbox = Arc::new(Outbox::default());
+    let jobs = Jobs::start(jobs::Parts {
+        engine: Arc::clone(&engine),
+        node: options.node.clone(),
+        storage,
+        credentials,
+        limits: options.limits.clone(),
+        outbox: Arc::clone(&outbox),
+        surroundings: Surroundings::default(),
+    });
+    let jobs = jobs.await?;
+    let parts = Parts { engine, about, worker, reports, jobs, outbox, membership: Arc::new(membership), epochs };
     work(options, parts, shutdown).await
 }
 
@@ -93,13 +105,14 @@ struct Parts {
     about: EngineInfo,
     worker: WorkerHandle,
     reports: mpsc::Receiver<WorkerReport>,
+    jobs: JobsHandle,
+    outbox: Arc<Outbox>,
     membership: Arc<Membership>,
     epochs: Epochs,
 }
 
 async fn work(options: Options, parts: Parts, shutdown: CancellationToken) -> Result<(), Error> {
-    let Parts { engine, about, worker, reports, membership, epochs } = parts;
-    let outbox = Arc::new(Outbox::default());
+    let Parts { engine, about, worker, reports, jobs, outbox, membership, epochs } = parts;
     let (link, questions) = inventory::link();
     let surroundings = Surroundings::default();
     let session = Session {
@@ -113,7 +126,7 @@ async fn work(options: Options, parts: Parts, shutdown: CancellationToken) -> Re
             architecture: about.arch,
             labels: options.labels.clone(),
         },
-        work: Arc::new(worker.clone()),
+        work: Arc::new(Hands { worker: worker.clone(), jobs: jobs.clone() }),
         outbox: Arc::clone(&outbox),
         epochs,
         inventory: link,
@@ -135,7 +148,7 @@ async fn work(options: Options, parts: Parts, shutdown: CancellationToken) -> Re
         Some(_) = tasks.join_next() => Err(Error::Broken),
     };
     info!("agent is shutting down");
-    end_worker(&worker).await;
+    tokio::join!(end_worker(&worker), end_jobs(&jobs));
     end.cancel();
     let ended = async { while tasks.join_next().await.is_some() {} };
     if timeout(SHUTDOWN_DEADLINE, ended).await.is_err() {
@@ -147,5 +160,11 @@ async fn work(options: Options, parts: Parts, shutdown: CancellationToken) -> Re
 async fn end_worker(worker: &WorkerHandle) {
     if timeout(SHUTDOWN_DEADLINE, worker.shutdown()).await.is_err() {
         warn!("the worker did not end in time; its step goes on with the next start");
+    }
+}
+
+async fn end_jobs(jobs: &JobsHandle) {
+    if timeout(SHUTDOWN_DEADLINE, jobs.shutdown()).await.is_err() {
+        warn!("a job did not end in time; what it made is removed with the next start");
     }
 }

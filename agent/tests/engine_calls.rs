@@ -41,8 +41,10 @@ fn answer(call: &str) -> (&'static str, &'static str) {
             r#"{"Version":"20.10.24","ApiVersion":"1.41","MinAPIVersion":"1.12","Os":"linux","Arch":"amd64"}"#,
         ),
         "GET /info" => ("200 OK", r#"{"Name":"node","SystemTime":"2026-11-23T12:00:00Z"}"#),
-        "GET /containers/json" | "GET /images/json" => ("200 OK", "[]"),
-        "POST /containers/create" | "POST /containers/{id}/exec" => ("201 Created", r#"{"Id":"e0"}"#),
+        "GET /containers/json" | "GET /images/json" | "GET /networks" => ("200 OK", "[]"),
+        "POST /containers/create" | "POST /networks/create" | "POST /containers/{id}/exec" => {
+            ("201 Created", r#"{"Id":"e0"}"#)
+        }
         "GET /exec/{id}/json" => ("200 OK", r#"{"ExitCode":0}"#),
         "POST /exec/{id}/start" => ("101 UPGRADED", ""),
         "GET /events" | "GET /containers/{id}/logs" => ("200 OK", ""),
@@ -86,6 +88,9 @@ async fn call_everything(url: &str) {
     engine.remove_image("some/image").await.expect("an image less");
     engine.create("web", &json!({})).await.expect("a container more");
     engine.connect_network("net", &json!({})).await.expect("a network");
+    engine.create_network(&json!({"Name": "net"})).await.expect("a network more");
+    engine.networks("nightshift.job").await.expect("networks");
+    engine.remove_network("net").await.expect("a network less");
     engine.set_restart_policy(&container, &json!({"Name": "no"})).await.expect("a policy");
     engine.start(&container).await.expect("a start");
     engine.stop(&container, Duration::from_secs(1)).await.expect("a stop");
@@ -94,8 +99,10 @@ async fn call_everything(url: &str) {
     engine.rename(&container, "other").await.expect("a name");
     engine.remove(&container).await.expect("a container less");
     engine.discard(&container).await.expect("another one less");
+    engine.discard_with_volumes(&container).await.expect("one more with its volumes");
     engine.logs_tail(&container, 10, 1000).await.expect("a log");
     engine.exec(&container, &["true".to_owned()], &[], Duration::from_secs(10)).await.expect("a command");
+    engine.run_command(&container, &["true".to_owned()], Duration::from_secs(10), 100).await.expect("another command");
     let events = engine.events(None).await.expect("events");
     // The request is sent when the stream is read; it ends at once here.
     futures::StreamExt::count(events).await;

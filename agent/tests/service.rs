@@ -114,13 +114,15 @@ impl Known {
                 match session.hears_news().await {
                     Ours::Report(report) => {
                         let sequence = report.sequence;
-                        session.say(Theirs::Acknowledge(pb::Acknowledge { sequence, forget: vec![] })).await;
+                        session
+                            .say(Theirs::Acknowledge(pb::Acknowledge { sequence, ..pb::Acknowledge::default() }))
+                            .await;
                         self.phases.push(StepReport::try_from(report.step.unwrap()).unwrap().phase);
                     }
                     Ours::Inventory(inventory) => self.inventory = Some(inventory),
                     Ours::Image(image) => self.images.push(ImageReport::try_from(image).unwrap().state),
                     Ours::Goodbye(_) => self.goodbye = true,
-                    Ours::Hello(_) | Ours::Heartbeat(_) | Ours::Surveyed(_) => {}
+                    Ours::Hello(_) | Ours::Heartbeat(_) | Ours::Surveyed(_) | Ours::Job(_) => {}
                 }
             }
         };

@@ -15,9 +15,10 @@ use nightshift_agent::inventory::{self, Questions};
 use nightshift_agent::session::{Epochs, Facts, Outbox, Session, TlsLine, Work};
 use nightshift_agent::storage::FileStorage;
 use nightshift_agent::surroundings::Surroundings;
-use nightshift_core::ids::{Epoch, Generation, NodeName, StepIndex};
+use nightshift_core::ids::{Epoch, Generation, JobId, NodeName, StepIndex};
 use nightshift_core::instance::{Findings, ImageReport, ImageState, Prepull, Survey};
-use nightshift_core::spec::{HealthCheck, Hooks, UpdateOrder};
+use nightshift_core::job::{JobLog, JobOrder, JobOutcome, JobReport, JobWork};
+use nightshift_core::spec::{HealthCheck, Hooks, SelfTest, TestLimits, TestRun, UpdateOrder};
 use nightshift_core::step::{Purpose, StepKey, StepOrder, StepPhase, StepReport};
 use nightshift_proto::pb;
 use pb::agent_message::Body as Ours;
@@ -38,6 +39,8 @@ enum Asked {
     Order(Box<StepOrder>),
     Prepull(Prepull),
     Forget(Vec<StepKey>),
+    Job(Box<JobOrder>),
+    ForgetJobs(Vec<JobId>),
 }
 
 #[derive(Debug)]
@@ -63,6 +66,18 @@ impl Work for Journal {
 
     async fn forget(&self, steps: Vec<StepKey>) {
         self.asked.send(Asked::Forget(steps)).unwrap();
+    }
+
+    async fn jobs(&self) -> Vec<JobId> {
+        vec!["held".parse().unwrap()]
+    }
+
+    async fn job(&self, order: JobOrder) {
+        self.asked.send(Asked::Job(Box::new(order))).unwrap();
+    }
+
+    async fn forget_jobs(&self, jobs: Vec<JobId>) {
+        self.asked.send(Asked::ForgetJobs(jobs)).unwrap();
     }
 }
 
@@ -195,10 +210,60 @@ async fn hello_tells_the_journal_and_orders_reach_the_worker() {
     session.say(Theirs::Step(pb::StepOrder { digest: "latest".into(), ..(&order(4)).into() })).await;
     session.say(Theirs::Step((&order(4)).into())).await;
     let forget = vec![(&key(3)).into()];
-    session.say(Theirs::Acknowledge(pb::Acknowledge { sequence: 0, forget })).await;
+    session.say(Theirs::Acknowledge(pb::Acknowledge { sequence: 0, forget, forget_jobs: vec![] })).await;
     assert_eq!(agent.asked().await, Asked::Prepull(prepull));
     assert_eq!(agent.asked().await, Asked::Order(Box::new(order(4))));
     assert_eq!(agent.asked().await, Asked::Forget(vec![key(3)]));
+    agent.stop().await;
+}
+
+fn job(epoch: u64) -> JobOrder {
+    let step = order(epoch);
+    let test = SelfTest {
+        test_nodes: "role=test".parse().unwrap(),
+        env: [].into(),
+        run: TestRun::Image,
+        timeout: Duration::from_secs(60),
+        limits: TestLimits::default(),
+        internet: false,
+    };
+    JobOrder {
+        id: "j1".parse().unwrap(),
+        epoch: Epoch(epoch),
+        node: step.node,
+        app: step.app,
+        image: step.image,
+        work: JobWork::SelfTest { digest: step.digest, test, health: HealthCheck::Auto },
+        signatures: vec![],
+    }
+}
+
+#[tokio::test]
+async fn jobs_are_told_ordered_reported_and_forgotten() {
+    let (pki, data) = (Arc::new(Pki::new("one")), tempfile::tempdir().unwrap());
+    let mut coordinator = Coordinator::start(setup(&pki));
+    let membership = join(&coordinator, &pki, data.path()).await;
+    let mut agent = agent(membership, coordinator.address, data.path(), vec![]);
+    let mut session = coordinator.session().await;
+    assert_eq!(session.hello.jobs, ["held"]);
+    session.welcome(4).await;
+    // Of another epoch: not carried out.
+    session.say(Theirs::Job((&job(3)).into())).await;
+    session.say(Theirs::Job((&job(4)).into())).await;
+    assert_eq!(agent.asked().await, Asked::Job(Box::new(job(4))));
+    let report = JobReport { job: job(4).id, outcome: JobOutcome::Passed, log: JobLog::default() };
+    agent.outbox.job(report.clone());
+    assert_eq!(session.hears_news().await, Ours::Job((&report).into()));
+
+    // Not acknowledged: it is told to the next coordinator as well.
+    let address = coordinator.stop().await;
+    let mut coordinator = Coordinator::start(Setup { address, ..setup(&pki) });
+    let mut session = coordinator.session().await;
+    session.welcome(5).await;
+    assert_eq!(session.hears_news().await, Ours::Job((&report).into()));
+    let forget_jobs = vec![report.job.to_string()];
+    session.say(Theirs::Acknowledge(pb::Acknowledge { forget_jobs, ..pb::Acknowledge::default() })).await;
+    assert_eq!(agent.asked().await, Asked::ForgetJobs(vec![report.job]));
     agent.stop().await;
 }
 
@@ -216,7 +281,7 @@ async fn after_a_crash_of_the_coordinator_what_it_did_not_acknowledge_is_sent_on
     for _ in 0..3 {
         session.hears_report().await;
     }
-    session.say(Theirs::Acknowledge(pb::Acknowledge { sequence: 1, forget: vec![] })).await;
+    session.say(Theirs::Acknowledge(pb::Acknowledge { sequence: 1, ..pb::Acknowledge::default() })).await;
     // The answer to a heartbeat shows that the acknowledgement has arrived.
     while !matches!(session.hears().await, Ours::Heartbeat(_)) {}
 

@@ -81,7 +81,7 @@ impl Agent {
     async fn serve(mut self, session: u64) {
         let (outbox, mut inbox) = mpsc::channel(64);
         let (facts, labels) = (NodeFacts::default(), Labels::new());
-        self.say(NodeSaid::Connected { session, facts, labels, steps: Vec::new(), outbox }).await;
+        self.say(NodeSaid::Connected { session, facts, labels, steps: Vec::new(), jobs: Vec::new(), outbox }).await;
         while let Some(Ok(pb::CoordinatorMessage { body: Some(body) })) = inbox.recv().await {
             match body {
                 Body::Watch(watch) => {
@@ -93,7 +93,12 @@ impl Agent {
                     self.say(NodeSaid::Image(ImageReport { app: app(), digest, state: ImageState::Present })).await;
                 }
                 Body::Step(step) => self.step(step.try_into().expect("a whole order")).await,
-                Body::Welcome(_) | Body::Acknowledge(_) | Body::Heartbeat(_) | Body::Goodbye(_) | Body::Survey(_) => {}
+                Body::Welcome(_)
+                | Body::Acknowledge(_)
+                | Body::Heartbeat(_)
+                | Body::Goodbye(_)
+                | Body::Survey(_)
+                | Body::Job(_) => {}
             }
         }
     }

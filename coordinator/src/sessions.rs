@@ -215,7 +215,8 @@ fn connected(
         platform: format!("{}/{}", hello.os, hello.architecture).parse().ok(),
         clock_skew: skew,
     };
-    Ok(NodeSaid::Connected { session, facts, labels, steps: steps.map_err(malformed)?, outbox })
+    let jobs = convert::job_ids("jobs", hello.jobs).map_err(malformed)?;
+    Ok(NodeSaid::Connected { session, facts, labels, steps: steps.map_err(malformed)?, jobs, outbox })
 }
 
 /// What a message means for the driver; `None` for what needs no answer.
@@ -233,6 +234,7 @@ fn said(message: pb::AgentMessage, now: DateTime<Utc>) -> Result<Option<NodeSaid
         Some(Body::Surveyed(surveyed)) => {
             Some(NodeSaid::Surveyed { id: surveyed.id, found: surveyed.into_findings()? })
         }
+        Some(Body::Job(report)) => Some(NodeSaid::Job(Box::new(report.try_into()?))),
         Some(Body::Image(image)) => Some(NodeSaid::Image(ImageReport::try_from(image)?)),
         Some(Body::Heartbeat(heartbeat)) => {
             let said = convert::optional_timestamp("now", heartbeat.now)?;

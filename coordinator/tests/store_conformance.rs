@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use nightshift_coordinator::data_dir::DataDir;
 use nightshift_coordinator::store::{
-    APPEND_LIMIT, BODY_LIMIT_BYTES, Batch, Certificate, Enrolment, Error, EventFilter, MemoryStore, NewEvent, Recorded,
-    Revision, Role, Sequence, SqliteStore, Store, StreamId, Token,
+    APPEND_LIMIT, BODY_LIMIT_BYTES, Batch, Certificate, Enrolment, Error, EventFilter, JOB_LOGS_KEPT, KeptLog,
+    MemoryStore, NewEvent, Recorded, Revision, Role, Sequence, SqliteStore, Store, StreamId, Token,
 };
 use nightshift_core::ids::Epoch;
 use serde_json::json;
@@ -104,6 +104,38 @@ fn numbers(events: &[Recorded]) -> Vec<i64> {
 
 fn sequences(events: &[Recorded]) -> Vec<u64> {
     events.iter().map(|event| event.sequence.0).collect()
+}
+
+async fn logs_of_jobs_are_kept_by_app_and_digest_and_the_oldest_leave(place: &dyn Place) {
+    let log = |app: &str, number: i64| KeptLog {
+        job: format!("{app}-{number:03}"),
+        app: app.to_owned(),
+        node: "t1".into(),
+        kind: "self-test".into(),
+        digest: (number % 2 == 0).then(|| "sha256:even".to_owned()),
+        result: "failed".into(),
+        reason: (number % 2 == 0).then(|| "exit code 1".to_owned()),
+        at: at(number),
+        text: "ü \" \n".into(),
+        cut: number % 2 == 0,
+    };
+    let store = place.open().await;
+    let last = i64::from(JOB_LOGS_KEPT) + 5;
+    store.keep_job_log(&log("api", 1)).await.unwrap();
+    for number in 1..=last {
+        store.keep_job_log(&log("web", number)).await.unwrap();
+    }
+    // Kept once, as it was first.
+    store.keep_job_log(&KeptLog { text: "other".into(), ..log("web", last) }).await.unwrap();
+    let kept = store.job_logs("web", None, 1_000).await.unwrap();
+    let expect: Vec<_> = (6..=last).rev().map(|number| log("web", number)).collect();
+    assert_eq!(kept, expect);
+    let even = store.job_logs("web", Some("sha256:even"), 2).await.unwrap();
+    assert_eq!(even, [log("web", last - 1), log("web", last - 3)]);
+    assert_eq!(store.job_logs("api", None, 10).await.unwrap(), [log("api", 1)]);
+    assert_eq!(store.job_logs("nobody", None, 10).await.unwrap(), []);
+    drop(store);
+    assert_eq!(place.open().await.job_logs("web", None, 1).await.unwrap(), [log("web", last)]);
 }
 
 async fn what_was_appended_is_read_back_whole_and_in_order(place: &dyn Place) {
@@ -387,6 +419,7 @@ macro_rules! every_test_on {
                 streams_are_found_by_their_exact_prefix,
                 everything_is_there_after_a_restart,
                 everything_that_returned_survives_a_power_cut,
+                logs_of_jobs_are_kept_by_app_and_digest_and_the_oldest_leave,
                 a_join_token_is_good_once,
                 a_name_with_a_good_certificate_is_taken,
                 barred_certificates_are_listed_until_they_end,

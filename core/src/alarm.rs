@@ -13,6 +13,7 @@ use crate::duration;
 use crate::freshness::CountedFrom;
 use crate::ids::{AppName, NodeName};
 use crate::image::ImageRef;
+use crate::job::JobSubject;
 
 /// What somebody must act on. What it says is what was known when it was judged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +51,17 @@ pub enum Alarm {
         /// Since when every look has failed.
         since: DateTime<Utc>,
     },
+    /// A job could not be done, again and again.
+    JobNotDone {
+        /// The app.
+        app: AppName,
+        /// What it is about.
+        subject: JobSubject,
+        /// How often it was tried.
+        tries: u32,
+        /// Why, the last time.
+        reason: String,
+    },
     /// A node that should take part is not connected.
     NodeAway {
         /// The node.
@@ -66,6 +78,8 @@ pub enum AlarmKind {
     Stale,
     /// [`Alarm::RegistrySilent`].
     RegistrySilent,
+    /// [`Alarm::JobNotDone`].
+    JobNotDone,
     /// [`Alarm::NodeAway`].
     NodeAway,
 }
@@ -80,6 +94,7 @@ impl AlarmKind {
         match self {
             Self::Stale => "stale",
             Self::RegistrySilent => "registry_silent",
+            Self::JobNotDone => "job_not_done",
             Self::NodeAway => "node_away",
         }
     }
@@ -117,6 +132,7 @@ impl Alarm {
         match self {
             Self::Stale { .. } => AlarmKind::Stale,
             Self::RegistrySilent { .. } => AlarmKind::RegistrySilent,
+            Self::JobNotDone { .. } => AlarmKind::JobNotDone,
             Self::NodeAway { .. } => AlarmKind::NodeAway,
         }
     }
@@ -125,7 +141,7 @@ impl Alarm {
     #[must_use]
     pub const fn app(&self) -> Option<&AppName> {
         match self {
-            Self::Stale { app, .. } | Self::RegistrySilent { app, .. } => Some(app),
+            Self::Stale { app, .. } | Self::RegistrySilent { app, .. } | Self::JobNotDone { app, .. } => Some(app),
             Self::NodeAway { .. } => None,
         }
     }
@@ -135,7 +151,7 @@ impl Alarm {
     pub const fn node(&self) -> Option<&NodeName> {
         match self {
             Self::NodeAway { node, .. } => Some(node),
-            Self::Stale { .. } | Self::RegistrySilent { .. } => None,
+            Self::Stale { .. } | Self::RegistrySilent { .. } | Self::JobNotDone { .. } => None,
         }
     }
 
@@ -162,6 +178,9 @@ impl fmt::Display for Alarm {
             ),
             Self::RegistrySilent { image, error, since, .. } => {
                 write!(f, "{} cannot be looked at since {}: {error}", image.familiar(), second(since))
+            }
+            Self::JobNotDone { app, subject, tries, reason } => {
+                write!(f, "the {subject} of {app} could not be done {tries} times: {reason}")
             }
             Self::NodeAway { node, since } => write!(f, "node {node} is not connected since {}", second(since)),
         }

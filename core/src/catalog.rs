@@ -358,7 +358,9 @@ impl Catalog {
                 self.alarms.insert(alarm.key(), Raised { alarm: alarm.clone(), at });
             }
             Event::AlarmCleared { alarm, .. } => drop(self.alarms.remove(&alarm.key())),
-            Event::RolloutPlanned { .. }
+            Event::JobOrdered { .. }
+            | Event::JobEnded { .. }
+            | Event::RolloutPlanned { .. }
             | Event::RolloutMoved { .. }
             | Event::RolloutPromoted { .. }
             | Event::RolloutOverridden { .. }
@@ -474,7 +476,7 @@ impl App {
         let release = self.learn(digest, created, at);
         release.awaits_tag |= unseen;
         release.is_for(platforms);
-        release.reports.push(report.clone());
+        release.remember(report.clone());
         if report.kind == TestKind::Signature {
             release.signatures = signatures.to_vec();
             release.unsigned = None;

@@ -7,14 +7,16 @@ mod about;
 mod words;
 
 use std::fmt;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::alarm::Alarm;
 use crate::catalog::Availability;
-use crate::ids::{AppName, ContainerId, Epoch, Generation, NodeName, RolloutId, SpecVersion, StepIndex};
+use crate::ids::{AppName, ContainerId, Epoch, Generation, JobId, NodeName, RolloutId, SpecVersion, StepIndex};
 use crate::image::Digest;
+use crate::job::{JobOutcome, JobSubject};
 use crate::labels::Labels;
 use crate::platform::Platform;
 use crate::release::{KnownGoodBy, TestReport};
@@ -199,6 +201,35 @@ pub enum Event {
         node: NodeName,
         /// Why.
         reason: String,
+    },
+    /// A node was told to do a job.
+    JobOrdered {
+        /// Its identity.
+        job: JobId,
+        /// The app.
+        app: AppName,
+        /// The node.
+        node: NodeName,
+        /// The coordinator's epoch.
+        epoch: Epoch,
+        /// What it is about.
+        subject: JobSubject,
+        /// How long the coordinator waits for its end.
+        #[serde(with = "crate::duration::text")]
+        within: Duration,
+    },
+    /// A job has ended, or was given up.
+    JobEnded {
+        /// Its identity.
+        job: JobId,
+        /// The app.
+        app: AppName,
+        /// The node.
+        node: NodeName,
+        /// What it was about.
+        subject: JobSubject,
+        /// What came of it.
+        outcome: JobOutcome,
     },
     /// A rollout came into being.
     RolloutPlanned {

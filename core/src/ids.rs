@@ -92,6 +92,11 @@ name!(
     RolloutId,
     "rollout"
 );
+name!(
+    /// The identity of a job: unique, and sortable by time of birth like a rollout's.
+    JobId,
+    "job"
+);
 
 macro_rules! number {
     ($(#[$doc:meta])* $type:ident($inner:ty)) => {

@@ -133,6 +133,8 @@ impl Judge<'_> {
             | Event::NodeLabelled { .. }
             | Event::NodeAvailabilitySet { .. }
             | Event::NodeRemoved { .. }
+            | Event::JobOrdered { .. }
+            | Event::JobEnded { .. }
             | Event::RolloutPromoted { .. }
             | Event::RolloutOverridden { .. }
             | Event::StepUnknownAlarm { .. }

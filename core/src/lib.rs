@@ -19,6 +19,7 @@ pub mod ids;
 pub mod image;
 pub mod instance;
 pub mod invariants;
+pub mod job;
 pub mod labels;
 pub mod mutation;
 pub mod platform;

@@ -15,6 +15,9 @@ use crate::spec::{Gate, TestKind};
 /// Suite that a report belongs to when its sender names none.
 pub const DEFAULT_SUITE: &str = "default";
 
+/// Most reports kept of one release: a CI that reports in a loop must not fill the memory.
+pub const REPORT_LIMIT: usize = 100;
+
 /// Whether a suite passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -135,6 +138,23 @@ impl Release {
         node.is_none_or(|node| self.platforms.is_empty() || self.platforms.iter().any(|image| node.runs(image)))
     }
 
+    /// Keeps one more report. Nightshift's own tests are repeated as they grow too old: of so many the oldest that passed is
+    /// dropped, for a newer one says more.
+    pub(crate) fn remember(&mut self, report: TestReport) {
+        if report.kind == TestKind::SelfTest && self.reports.len() >= REPORT_LIMIT {
+            let old = |known: &TestReport| known.kind == TestKind::SelfTest && known.result == TestResult::Passed;
+            if let Some(oldest) = self.reports.iter().position(old) {
+                self.reports.remove(oldest);
+            }
+        }
+        self.reports.push(report);
+    }
+
+    /// When the newest report of a kind arrived.
+    fn newest(&self, kind: TestKind) -> Option<DateTime<Utc>> {
+        self.reports.iter().filter(|report| report.kind == kind).map(|report| report.at).max()
+    }
+
     /// The first failed report, as the refusal that it is.
     #[must_use]
     pub fn failed_test(&self) -> Option<GateDenial> {
@@ -228,7 +248,7 @@ impl Gate {
         if release.awaits_tag {
             return Err(GateDenial::NotTagged);
         }
-        let newest = |kind| release.reports.iter().filter(|report| report.kind == kind).map(|report| report.at).max();
+        let newest = |kind| release.newest(kind);
         let tests = || self.tests.iter().copied().filter(|kind| *kind != TestKind::Signature);
         let missing: Vec<_> = tests().filter(|kind| newest(*kind).is_none()).collect();
         if !missing.is_empty() && !broken(Rule::Tested) {
@@ -260,6 +280,22 @@ impl Gate {
         let named = |suite: &str| self.signature_keys.iter().any(|key| key.id().as_str() == suite);
         let signed = |report: &TestReport| report.kind == TestKind::Signature && named(&report.suite);
         self.tests.contains(&TestKind::Signature) && !release.reports.iter().any(signed)
+    }
+
+    /// Whether a release lacks nothing but a self-test, or a younger one. While it cools down it is tested once, for a bad
+    /// one is known early then; again only when it could be installed.
+    #[must_use]
+    pub fn lacks_only_self_test(&self, release: &Release, now: DateTime<Utc>) -> bool {
+        if !self.tests.contains(&TestKind::SelfTest) {
+            return false;
+        }
+        let tests = self.tests.iter().copied().filter(|kind| *kind != TestKind::SelfTest).collect();
+        let others = Self { tests, ..self.clone() }.judge(release, now);
+        match (release.newest(TestKind::SelfTest), others) {
+            (None, Ok(()) | Err(GateDenial::CoolingDown { .. })) => true,
+            (Some(_), Ok(())) => matches!(self.judge(release, now), Err(GateDenial::TestsTooOld { .. })),
+            (None | Some(_), Err(_)) => false,
+        }
     }
 }
 
@@ -330,6 +366,57 @@ mod tests {
         ] {
             assert_eq!(gate.judge(&release(&reports), at(now)), expect, "{gate:?} {reports:?} at {now}");
         }
+    }
+
+    #[test]
+    fn a_self_test_is_due_where_nothing_else_bars_a_digest() {
+        use TestKind::{Ci, SelfTest};
+        use TestResult::{Failed, Passed};
+        let minute = Duration::from_secs(60);
+        let gate = |tests: &[TestKind], cooldown| Gate {
+            tests: tests.to_vec(),
+            max_age: Some(minute),
+            cooldown,
+            ..Gate::default()
+        };
+        let both = gate(&[Ci, SelfTest], Duration::ZERO);
+        let cool = gate(&[SelfTest], minute * 10);
+        for (gate, reports, now, expect) in [
+            (gate(&[Ci], Duration::ZERO), vec![], 0, false),
+            (gate(&[SelfTest], Duration::ZERO), vec![], 0, true),
+            (both.clone(), vec![], 0, false),
+            (both.clone(), vec![(Ci, Passed, 0)], 0, true),
+            (both.clone(), vec![(Ci, Failed, 0)], 0, false),
+            (both.clone(), vec![(Ci, Passed, 0), (Ci, Failed, 0)], 0, false),
+            (both.clone(), vec![(Ci, Passed, 0), (SelfTest, Failed, 0)], 0, false),
+            (both.clone(), vec![(Ci, Passed, 50), (SelfTest, Passed, 0)], 60, false),
+            // Too old to be installed: tested again, rather than rolled out.
+            (both.clone(), vec![(Ci, Passed, 50), (SelfTest, Passed, 0)], 61, true),
+            (both.clone(), vec![(Ci, Passed, 50), (SelfTest, Passed, 0), (SelfTest, Passed, 61)], 61, false),
+            // CI's report is too old as well: a self-test alone would not help.
+            (both, vec![(Ci, Passed, 0), (SelfTest, Passed, 0)], 61, false),
+            (cool.clone(), vec![], 0, true),
+            (cool.clone(), vec![(SelfTest, Passed, 0)], 61, false),
+            (cool, vec![(SelfTest, Passed, 0)], 601, true),
+        ] {
+            assert_eq!(gate.lacks_only_self_test(&release(&reports), at(now)), expect, "{gate:?} {reports:?} at {now}");
+        }
+        let mut barred = release(&[]);
+        barred.quarantine = Some(Quarantine { since: at(5), reason: "bad".into(), by: "ann".into() });
+        assert!(!gate(&[SelfTest], Duration::ZERO).lacks_only_self_test(&barred, at(6)));
+    }
+
+    #[test]
+    fn of_too_many_self_tests_the_oldest_leave_and_a_failed_one_stays() {
+        let mut release =
+            release(&[(TestKind::SelfTest, TestResult::Failed, 0), (TestKind::Ci, TestResult::Passed, 0)]);
+        let of = |second| TestReport { at: at(second), ..release.reports[1].clone() };
+        let of = |second| TestReport { kind: TestKind::SelfTest, ..of(second) };
+        let many: Vec<_> = (1..=200).map(of).collect();
+        many.into_iter().for_each(|report| release.remember(report));
+        assert_eq!(release.reports.len(), REPORT_LIMIT);
+        assert_eq!((release.reports[0].result, release.reports[1].kind), (TestResult::Failed, TestKind::Ci));
+        assert_eq!(release.reports.last().map(|report| report.at), Some(at(200)));
     }
 
     #[test]

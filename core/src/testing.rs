@@ -32,6 +32,7 @@ pub(crate) fn web() -> AppSpec {
         update: UpdateConfig::default(),
         health: HealthCheck::Auto,
         hooks: Hooks::default(),
+        self_test: None,
         after: Vec::new(),
     }
 }

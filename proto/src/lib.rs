@@ -11,7 +11,6 @@ pub mod pb {
         missing_docs,
         clippy::allow_attributes,
         clippy::too_many_lines,
-        clippy::large_enum_variant,
         reason = "generated; the .proto files document it"
     )]
     tonic::include_proto!("nightshift.v1");

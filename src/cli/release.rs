@@ -9,7 +9,11 @@ use nightshift_proto::pb;
 use super::Session;
 use crate::failure::{Exit, Failure};
 use crate::view::all;
+use crate::view::job::JobLog;
 use crate::view::release::Release;
+
+/// Logs that are shown of an app where no digest is named: those of the last nights.
+const LOGS_OF_AN_APP: u32 = 3;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -30,6 +34,9 @@ enum Verb {
         app: AppName,
         /// Its digest or an unambiguous start of it; without it the newest release
         digest: Option<String>,
+        /// Show what its self-tests wrote instead; without a digest the newest of the app
+        #[arg(long)]
+        log: bool,
     },
     /// Report that this very digest passed or failed its tests
     Report {
@@ -76,7 +83,8 @@ enum TestResult {
 pub(crate) async fn run(args: Args, session: &Session) -> Result<Exit, Failure> {
     match args.verb {
         Verb::List { app } => session.output.show(&list(app, session).await?)?,
-        Verb::Show { app, digest } => {
+        Verb::Show { app, digest, log: true } => session.output.show(&logs(app, digest, session).await?)?,
+        Verb::Show { app, digest, log: false } => {
             let found = find(list(app.clone(), session).await?, &app, digest.as_deref())?;
             session.output.show(&found)?;
         }
@@ -96,6 +104,17 @@ async fn list(app: AppName, session: &Session) -> Result<Vec<Release>, Failure> 
     let request = pb::ListReleasesRequest { app: app.into() };
     let list = session.client().await?.ask(async |api| api.list_releases(request).await).await?;
     Ok(all(list.releases))
+}
+
+/// What was written in tests of a digest, or in the app's newest.
+async fn logs(app: AppName, digest: Option<String>, session: &Session) -> Result<Vec<JobLog>, Failure> {
+    let (digest, limit) = match digest {
+        Some(start) => (find(list(app.clone(), session).await?, &app, Some(&start))?.digest, 0),
+        None => (String::new(), LOGS_OF_AN_APP),
+    };
+    let request = pb::ListJobLogsRequest { app: app.into(), digest, limit };
+    let list = session.client().await?.ask(async |api| api.list_job_logs(request).await).await?;
+    Ok(all(list.logs))
 }
 
 fn find(list: Vec<Release>, app: &AppName, digest: Option<&str>) -> Result<Release, Failure> {

@@ -11,12 +11,13 @@ use chrono::TimeDelta;
 use nightshift_agent::engine::simulated::SimulatedEngine;
 use nightshift_agent::engine::{Engine, EngineInfo};
 use nightshift_agent::inventory::{self, Inventory};
+use nightshift_agent::jobs::{self, Jobs, JobsHandle};
 use nightshift_agent::journal::Journal;
 use nightshift_agent::limits::Limits;
 use nightshift_agent::session::{Epochs, Facts, Outbox, Session};
 use nightshift_agent::storage::Storage as _;
 use nightshift_agent::surroundings::Surroundings;
-use nightshift_agent::worker::{Anonymous, Worker, WorkerHandle, deliver};
+use nightshift_agent::worker::{Anonymous, Hands, Worker, WorkerHandle, deliver};
 use nightshift_core::ids::NodeName;
 use nightshift_core::labels::Labels;
 use nightshift_core::step::StepReport;
@@ -41,6 +42,7 @@ struct Process {
     fuse: Fuse,
     tasks: JoinSet<()>,
     worker: Option<WorkerHandle>,
+    jobs: Option<JobsHandle>,
 }
 
 /// A node.
@@ -166,6 +168,9 @@ impl Node {
             // Its tasks are dropped where they are at the first poll of this.
             tokio::spawn(async move { worker.shutdown().await });
         }
+        if let Some(jobs) = killed.jobs {
+            jobs.abandon();
+        }
         self.link.cut();
     }
 
@@ -190,7 +195,7 @@ impl Node {
 
     async fn run(self: Arc<Self>, fuse: Fuse) {
         let storage = Arc::new(self.disk.mount(fuse.clone()));
-        let (journal, epochs) = match (Journal::open(storage.clone()), Epochs::open(storage)) {
+        let (journal, epochs) = match (Journal::open(storage.clone()), Epochs::open(storage.clone())) {
             (Ok((journal, _)), Ok(epochs)) => (journal, epochs),
             (journal, epochs) => {
                 let errors = [journal.err().map(|e| e.to_string()), epochs.err().map(|e| e.to_string())];
@@ -209,14 +214,24 @@ impl Node {
         let started = Worker::start(Arc::clone(&engine), journal, Arc::new(Anonymous), hooks, Limits::default()).await;
         let Ok((worker, reports)) = started else { return };
         let outbox = Arc::new(Outbox::default());
-        let (link, questions) = inventory::link();
         let (clock, skew, chance) = (self.clock.clone(), self.skew, self.chance.fork("surroundings"));
         let surroundings = Surroundings::new(move || clock.now() + skew, move || chance.unit());
+        let jobs = Jobs::start(jobs::Parts {
+            engine: Arc::clone(&engine),
+            node: self.name.clone(),
+            storage,
+            credentials: Arc::new(Anonymous),
+            limits: Limits::default(),
+            outbox: Arc::clone(&outbox),
+            surroundings: surroundings.clone(),
+        });
+        let Ok(jobs) = jobs.await else { return };
+        let (link, questions) = inventory::link();
         let session = Session {
             line: Arc::new(SimulatedLine(self.link.clone())),
             surroundings: surroundings.clone(),
             facts: facts(&about, &self.labels),
-            work: Arc::new(worker.clone()),
+            work: Arc::new(Hands { worker: worker.clone(), jobs: jobs.clone() }),
             outbox: Arc::clone(&outbox),
             epochs,
             inventory: link,
@@ -227,6 +242,7 @@ impl Node {
             return;
         }
         process.worker = Some(worker);
+        process.jobs = Some(jobs);
         process.tasks.spawn(inventory.run(CancellationToken::new()));
         process.tasks.spawn(session.run(CancellationToken::new()));
         process.tasks.spawn(deliver(reports, outbox));

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use nightshift_coordinator::store::{
-    Batch, Certificate, Enrolment, Error, EventFilter, MemoryStore, NewEvent, Recorded, Revision, Sequence, Store,
-    StreamId, Token,
+    Batch, Certificate, Enrolment, Error, EventFilter, KeptLog, MemoryStore, NewEvent, Recorded, Revision, Sequence,
+    Store, StreamId, Token,
 };
 use nightshift_core::event::{self, Event};
 use nightshift_core::ids::{Epoch, NodeName};
@@ -127,6 +127,17 @@ impl Store for OpenStore {
 
     async fn streams_with_prefix(&self, prefix: &str) -> Result<Vec<(StreamId, Revision)>, Error> {
         self.events.store.streams_with_prefix(prefix).await
+    }
+
+    async fn keep_job_log(&self, log: &KeptLog) -> Result<(), Error> {
+        self.fuse.before_write().await;
+        let kept = self.events.store.keep_job_log(log).await;
+        self.fuse.after_write().await;
+        kept
+    }
+
+    async fn job_logs(&self, app: &str, digest: Option<&str>, limit: u32) -> Result<Vec<KeptLog>, Error> {
+        self.events.store.job_logs(app, digest, limit).await
     }
 
     async fn insert_token(&self, token: &Token) -> Result<(), Error> {

@@ -9,6 +9,7 @@ pub(crate) mod app;
 pub(crate) mod change;
 pub(crate) mod doctor;
 pub(crate) mod event;
+pub(crate) mod job;
 pub(crate) mod node;
 pub(crate) mod quiet;
 pub(crate) mod rehearsal;

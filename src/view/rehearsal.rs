@@ -260,6 +260,8 @@ fn entry(recorded: &Recorded, rollouts: &[Rollout]) -> Option<Entry> {
         | Event::RolloutOverridden { .. }
         | Event::StepUnknown { .. }
         | Event::StepRequeued { .. }
+        | Event::JobOrdered { .. }
+        | Event::JobEnded { .. }
         | Event::AlarmRaised { .. }
         | Event::AlarmCleared { .. }
         | Event::RollbackPlanned { .. } => return None,

@@ -112,6 +112,7 @@ service! {
     list_releases: ListReleasesRequest => ListReleasesResponse = |empty| fixture::releases(empty);
     report_test: ReportTestRequest => Release = |_| fixture::tested();
     set_quarantine: SetQuarantineRequest => Release = |_| fixture::quarantined();
+    list_job_logs: ListJobLogsRequest => ListJobLogsResponse = |empty| fixture::job_logs(empty);
     plan_rollout: StartRolloutRequest => RolloutPlan = |_| fixture::plan();
     start_rollout: StartRolloutRequest => Rollout = |_| fixture::waiting();
     rollback: RollbackRequest => Rollout = |_| fixture::waiting();

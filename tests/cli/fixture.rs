@@ -74,6 +74,30 @@ pub(crate) fn releases(empty: bool) -> pb::ListReleasesResponse {
     pb::ListReleasesResponse { releases }
 }
 
+pub(crate) fn job_logs(empty: bool) -> pb::ListJobLogsResponse {
+    let passed = pb::JobLog {
+        job: "20261124-010000-000-2".into(),
+        kind: "self-test".into(),
+        node: "t1".into(),
+        digest: digest('b'),
+        result: "passed".into(),
+        reason: String::new(),
+        at: at(3_600),
+        text: "12 tests\n12 passed\n".into(),
+        cut: true,
+    };
+    let not_done = pb::JobLog {
+        job: "20261124-003000-000-1".into(),
+        result: "not-done".into(),
+        reason: "the engine went away in the middle of it".into(),
+        at: at(1_800),
+        text: String::new(),
+        cut: false,
+        ..passed.clone()
+    };
+    pb::ListJobLogsResponse { logs: if empty { Vec::new() } else { vec![passed, not_done] } }
+}
+
 fn instance(node: &str, container: &str, digit: char, connected: bool) -> pb::AppInstance {
     pb::AppInstance {
         node: node.into(),

@@ -50,6 +50,7 @@ fn every_verb_shows_its_answer() {
         ("release_show", &["release", "show", "web"]),
         ("release_show_digest", &["release", "show", "web", &a]),
         ("release_show_prefix", &["release", "show", "web", b]),
+        ("release_show_log", &["release", "show", "web", b, "--log"]),
         ("release_report", &["release", "report", "web", "--digest", &a, "--result", "passed"]),
         ("release_quarantine", &["release", "quarantine", "web", &a, "--reason", "leaks memory"]),
         ("release_clear", &["release", "clear", "web", &a, "--reason", "fixed"]),

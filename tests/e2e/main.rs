@@ -23,6 +23,7 @@ mod recovery;
 mod registries;
 mod rollback;
 mod rollout;
+mod self_test;
 mod signatures;
 mod start_first;
 mod steering;

@@ -27,8 +27,8 @@ use super::docker_raw::{Address, Call, RawClient, SharedVersion, container_part,
 use super::docker_reply::{self as reply, Version};
 use super::tail::Tail;
 use super::{
-    Connection, ContainerSummary, Engine, EngineEvent, EngineInfo, Error, EventStream, ExecOutcome, ImageSummary,
-    RegistryAuth, Result, deadline, pull, reach,
+    CommandRun, Connection, ContainerSummary, Engine, EngineEvent, EngineInfo, Error, EventStream, ExecOutcome,
+    ImageSummary, NetworkSummary, RegistryAuth, Result, deadline, pull, reach,
 };
 
 /// Longest output of a command that is kept (its end). Probes and hooks report a few lines.
@@ -101,14 +101,39 @@ impl DockerEngine {
         &self,
         call: &'static str,
         mut stream: impl Stream<Item = Result<LogOutput, bollard::errors::Error>> + Unpin + Send,
-        limit_bytes: usize,
-    ) -> Result<String> {
-        let mut tail = Tail::new(limit_bytes);
+        tail: &mut Tail,
+    ) -> Result<()> {
         while let Some(output) = stream.next().await {
             let output = output.map_err(|error| self.sorted(call, error))?;
             tail.push(output.as_ref());
         }
-        Ok(tail.into_text())
+        Ok(())
+    }
+
+    /// Runs a command to its end; what it writes is there also when this is given up in the middle.
+    async fn ran(
+        &self,
+        container: &ContainerId,
+        command: &[String],
+        environment: &[String],
+        tail: &mut Option<Tail>,
+        limit_bytes: usize,
+    ) -> Result<i64> {
+        const CALL: &str = "POST /exec/{id}/start";
+        let target = format!("/containers/{}/exec", container_part(&container.0)?);
+        let body = json!({ "AttachStdout": true, "AttachStderr": true, "Cmd": command, "Env": environment });
+        let made = self.json(Call::post("POST /containers/{id}/exec", target).body(&body)).await?;
+        let id = container_part(made.get("Id").and_then(Value::as_str).unwrap_or(""))?;
+        let started = self.streams.start_exec(&id, None::<StartExecOptions>).await;
+        let started = started.map_err(|error| self.sorted(CALL, error))?;
+        let tail = tail.insert(Tail::new(limit_bytes));
+        match started {
+            StartExecResults::Attached { output, input: _ } => self.output(CALL, output, tail).await?,
+            StartExecResults::Detached => {}
+        }
+        let ended = self.json(Call::get("GET /exec/{id}/json", format!("/exec/{id}/json"))).await?;
+        let exit_code = ended.get("ExitCode").and_then(Value::as_i64);
+        exit_code.ok_or_else(|| Error::Malformed { call: CALL, reason: "no `ExitCode`".to_owned() })
     }
 }
 
@@ -292,6 +317,22 @@ impl Engine for DockerEngine {
         self.done(Call::post("POST /networks/{id}/connect", target).body(body)).await
     }
 
+    async fn create_network(&self, body: &Value) -> Result<String> {
+        const CALL: &str = "POST /networks/create";
+        let made = self.json(Call::post(CALL, "/networks/create").body(body).within(deadline::CHANGE)).await?;
+        let id = made.get("Id").and_then(Value::as_str);
+        id.map(str::to_owned).ok_or_else(|| Error::Malformed { call: CALL, reason: "no `Id`".to_owned() })
+    }
+
+    async fn networks(&self, label: &str) -> Result<Vec<NetworkSummary>> {
+        let filters = encoded(&json!({ "label": [label] }).to_string());
+        reply::networks(self.json(Call::get("GET /networks", format!("/networks?filters={filters}"))).await?)
+    }
+
+    async fn remove_network(&self, network: &str) -> Result<()> {
+        self.done(Call::delete("DELETE /networks/{id}", format!("/networks/{}", encoded(network)))).await
+    }
+
     async fn set_restart_policy(&self, container: &ContainerId, policy: &Value) -> Result<()> {
         let target = format!("/containers/{}/update", container_part(&container.0)?);
         let body = json!({ "RestartPolicy": policy });
@@ -334,12 +375,19 @@ impl Engine for DockerEngine {
         self.done(Call::delete("DELETE /containers/{id}", target)).await
     }
 
+    async fn discard_with_volumes(&self, container: &ContainerId) -> Result<()> {
+        let target = format!("/containers/{}?force=1&v=1", container_part(&container.0)?);
+        self.done(Call::delete("DELETE /containers/{id}", target)).await
+    }
+
     async fn logs_tail(&self, container: &ContainerId, lines: u32, limit_bytes: usize) -> Result<String> {
         const CALL: &str = "GET /containers/{id}/logs";
         let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail(&lines.to_string()).build();
         let stream = self.streams.logs(&container_part(&container.0)?, Some(options));
-        let output = tokio::time::timeout(deadline::READ, self.output(CALL, Box::pin(stream), limit_bytes)).await;
-        output.map_err(|_| Error::Timeout { call: CALL, after: deadline::READ })?
+        let mut tail = Tail::new(limit_bytes);
+        let output = tokio::time::timeout(deadline::READ, self.output(CALL, Box::pin(stream), &mut tail)).await;
+        output.map_err(|_| Error::Timeout { call: CALL, after: deadline::READ })??;
+        Ok(tail.into_text())
     }
 
     async fn exec(
@@ -350,25 +398,30 @@ impl Engine for DockerEngine {
         deadline: Duration,
     ) -> Result<ExecOutcome> {
         const CALL: &str = "POST /exec/{id}/start";
-        let whole = async {
-            let target = format!("/containers/{}/exec", container_part(&container.0)?);
-            let body = json!({ "AttachStdout": true, "AttachStderr": true, "Cmd": command, "Env": environment });
-            let made = self.json(Call::post("POST /containers/{id}/exec", target).body(&body)).await?;
-            let id = container_part(made.get("Id").and_then(Value::as_str).unwrap_or(""))?;
-            let started = self.streams.start_exec(&id, None::<StartExecOptions>).await;
-            let output = match started.map_err(|error| self.sorted(CALL, error))? {
-                StartExecResults::Attached { output, input: _ } => {
-                    self.output(CALL, output, EXEC_OUTPUT_LIMIT_BYTES).await?
-                }
-                StartExecResults::Detached => String::new(),
-            };
-            let ended = self.json(Call::get("GET /exec/{id}/json", format!("/exec/{id}/json"))).await?;
-            let exit_code = ended.get("ExitCode").and_then(Value::as_i64);
-            let exit_code =
-                exit_code.ok_or_else(|| Error::Malformed { call: CALL, reason: "no `ExitCode`".to_owned() })?;
-            Ok(ExecOutcome { exit_code, output })
+        let mut tail = None;
+        let whole = self.ran(container, command, environment, &mut tail, EXEC_OUTPUT_LIMIT_BYTES);
+        let ended = tokio::time::timeout(deadline, whole).await;
+        let exit_code = ended.map_err(|_| Error::Timeout { call: CALL, after: deadline })??;
+        Ok(ExecOutcome { exit_code, output: tail.map(Tail::into_text).unwrap_or_default() })
+    }
+
+    async fn run_command(
+        &self,
+        container: &ContainerId,
+        command: &[String],
+        deadline: Duration,
+        limit_bytes: usize,
+    ) -> Result<CommandRun> {
+        const CALL: &str = "POST /exec/{id}/start";
+        let mut tail = None;
+        let ended = tokio::time::timeout(deadline, self.ran(container, command, &[], &mut tail, limit_bytes)).await;
+        let tail = tail.ok_or(Error::Timeout { call: CALL, after: deadline });
+        let exit_code = match ended {
+            Ok(ended) => Some(ended?),
+            Err(_) => None,
         };
-        tokio::time::timeout(deadline, whole).await.map_err(|_| Error::Timeout { call: CALL, after: deadline })?
+        let tail = tail?;
+        Ok(CommandRun { exit_code, cut: tail.is_cut(), output: tail.into_text() })
     }
 
     async fn reach(&self, container: &ContainerId, port: u16) -> std::result::Result<Connection, String> {

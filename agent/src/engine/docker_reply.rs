@@ -11,7 +11,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{ContainerSummary, EngineEvent, EngineInfo, Error, EventKind, ImageSummary, Result, api_version};
+use super::{
+    ContainerSummary, EngineEvent, EngineInfo, Error, EventKind, ImageSummary, NetworkSummary, Result, api_version,
+};
 
 /// Reads an answer as `T`.
 pub(super) fn read<T: DeserializeOwned>(call: &'static str, json: Value) -> Result<T> {
@@ -141,6 +143,24 @@ pub(super) fn containers(json: Value) -> Result<Vec<ContainerSummary>> {
         });
     }
     Ok(summaries)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Network {
+    id: String,
+    name: String,
+    labels: Option<Labels>,
+}
+
+/// Reads the answer to `GET /networks`.
+pub(super) fn networks(json: Value) -> Result<Vec<NetworkSummary>> {
+    let summary = |network: Network| NetworkSummary {
+        id: network.id,
+        name: network.name,
+        labels: network.labels.unwrap_or_default(),
+    };
+    Ok(read::<Vec<Network>>("GET /networks", json)?.into_iter().map(summary).collect())
 }
 
 #[derive(Debug, Deserialize)]

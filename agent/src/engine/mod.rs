@@ -35,7 +35,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub use api_version::{NEWEST_KNOWN, NoCommonVersion, OLDEST_KNOWN};
 pub use docker::DockerEngine;
 pub use error::{Error, PullFailure, Result};
-pub use types::{ContainerSummary, EngineEvent, EngineInfo, EventKind, ExecOutcome, ImageSummary, RegistryAuth};
+pub use types::{
+    CommandRun, ContainerSummary, EngineEvent, EngineInfo, EventKind, ExecOutcome, ImageSummary, NetworkSummary,
+    RegistryAuth,
+};
 
 /// What [`Engine::events`] yields until the connection ends: one error says why it ended, then nothing more.
 pub type EventStream = BoxStream<'static, Result<EngineEvent>>;
@@ -105,6 +108,21 @@ pub trait Engine: Send + Sync + fmt::Debug {
     /// Connects a container to one more network; `body` names the container and its settings there.
     async fn connect_network(&self, network: &str, body: &Value) -> Result<()>;
 
+    /// Makes a network; `body` is its whole configuration. Its id.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when the name is taken, [`Error::Refused`] when the engine has no addresses left for one more.
+    async fn create_network(&self, body: &Value) -> Result<String>;
+
+    /// The networks that have this label, whatever its value.
+    async fn networks(&self, label: &str) -> Result<Vec<NetworkSummary>>;
+
+    /// Removes a network, by id or name.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] while a container that runs is in it.
+    async fn remove_network(&self, network: &str) -> Result<()>;
+
     /// Replaces the restart policy: `{"Name": "always", "MaximumRetryCount": 0}`. Nothing else changes.
     ///
     /// # Errors
@@ -145,6 +163,10 @@ pub trait Engine: Send + Sync + fmt::Debug {
     /// Nightshift itself made and did not commit.
     async fn discard(&self, container: &ContainerId) -> Result<()>;
 
+    /// Kills and removes a container together with the volumes that were made for it alone and have no name. Only for
+    /// containers that were made for a job.
+    async fn discard_with_volumes(&self, container: &ContainerId) -> Result<()>;
+
     /// The last lines of the container's output, at most `limit_bytes` of them (the end is kept).
     async fn logs_tail(&self, container: &ContainerId, lines: u32, limit_bytes: usize) -> Result<String>;
 
@@ -162,6 +184,18 @@ pub trait Engine: Send + Sync + fmt::Debug {
         environment: &[String],
         deadline: Duration,
     ) -> Result<ExecOutcome>;
+
+    /// The same, and what it wrote so far when it did not end in time; `limit_bytes` of it are kept.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when the container does not run, [`Error::Timeout`] when the command was not even started in time.
+    async fn run_command(
+        &self,
+        container: &ContainerId,
+        command: &[String],
+        deadline: Duration,
+        limit_bytes: usize,
+    ) -> Result<CommandRun>;
 
     /// Connects to a port of a running container, as who is in its network would.
     ///

@@ -22,6 +22,11 @@ impl Tail {
         self.bytes.drain(..excess);
     }
 
+    /// Whether something was cut off.
+    pub(super) const fn is_cut(&self) -> bool {
+        self.cut
+    }
+
     /// What is kept. When something was cut off, the torn first line goes, too (unless it is the only one); what is no
     /// UTF-8 is replaced.
     pub(super) fn into_text(self) -> String {

@@ -105,6 +105,28 @@ pub struct ExecOutcome {
     pub output: String,
 }
 
+/// A command in a container, as far as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandRun {
+    /// How it ended; `None` when it still ran at the deadline.
+    pub exit_code: Option<i64>,
+    /// Standard output and error, in the order in which they came; the end of it when there was too much.
+    pub output: String,
+    /// Whether there was more before it.
+    pub cut: bool,
+}
+
+/// A network in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkSummary {
+    /// The engine's id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its labels.
+    pub labels: Labels,
+}
+
 /// What happened to a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EventKind {

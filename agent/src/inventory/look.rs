@@ -8,6 +8,7 @@ use nightshift_core::adoption::visible_labels;
 use nightshift_core::container::ContainerView;
 use nightshift_core::image::{Digest, Repository, repository_of};
 use nightshift_core::instance::{FoundContainer, InstanceView, WatchedApp};
+use nightshift_core::job::owner;
 use nightshift_core::labels::Labels;
 use nightshift_core::precedence::goes_after;
 use nightshift_core::recreate::{self, ApiVersion, Product, start_first_obstacles};
@@ -39,7 +40,7 @@ impl Look {
     /// Every instance of these apps, by app and name.
     pub(super) async fn at(&mut self, apps: &[WatchedApp]) -> Result<Vec<InstanceView>> {
         let mut instances = Vec::new();
-        let containers = self.engine.list().await?;
+        let containers = self.listed().await?;
         for summary in &containers {
             if apps.iter().any(|app| may_match(app, summary)) {
                 self.add(apps, summary, &containers, &mut instances).await?;
@@ -52,7 +53,7 @@ impl Look {
     /// Every container that is no part of a replacement, by name.
     pub(super) async fn at_everything(&mut self) -> Result<Vec<FoundContainer>> {
         let mut found = Vec::new();
-        for summary in self.engine.list().await? {
+        for summary in self.listed().await? {
             let Some((inspect, view)) = self.inspect(&summary).await? else { continue };
             let image = self.image(&view.image_id).await?;
             let check = inspect.pointer("/Config/Healthcheck/Test/0").and_then(Value::as_str);
@@ -68,6 +69,13 @@ impl Look {
         }
         found.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(found)
+    }
+
+    /// All containers but those of jobs: what a job launched is no instance, whatever its image's labels say.
+    async fn listed(&self) -> Result<Vec<ContainerSummary>> {
+        let mut containers = self.engine.list().await?;
+        containers.retain(|container| owner(&container.name, &container.labels).is_none());
+        Ok(containers)
     }
 
     /// A container of the list in detail; none where it went away since the list was made, or is part of a replacement.

@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 use futures::StreamExt as _;
 use nightshift_core::ids::Epoch;
 use nightshift_core::instance::{Findings, Prepull, Survey};
+use nightshift_core::job::JobOrder;
 use nightshift_core::mutation::{Rule, broken};
 use nightshift_core::step::{StepKey, StepOrder};
 use nightshift_proto::{convert, pb};
@@ -68,7 +69,8 @@ impl Connection {
                 | Theirs::Step(_)
                 | Theirs::Acknowledge(_)
                 | Theirs::Heartbeat(_)
-                | Theirs::Survey(_),
+                | Theirs::Survey(_)
+                | Theirs::Job(_),
             )
             | None => {
                 let reason = "its first message is no Welcome".to_owned();
@@ -186,6 +188,7 @@ impl Connection {
                 }
             }
             Some(Theirs::Step(message)) => self.order(session, message).await,
+            Some(Theirs::Job(message)) => self.job(session, message).await,
             Some(Theirs::Acknowledge(message)) => acknowledge(session, message).await,
             Some(Theirs::Heartbeat(reply)) => self.answered(session, reply),
             Some(Theirs::Goodbye(goodbye)) => {
@@ -218,6 +221,15 @@ impl Connection {
         if self.is_current(order.epoch) {
             info!(rollout = %order.key.rollout, step = %order.key.step, app = %order.app, "step ordered");
             session.work.order(order).await;
+        }
+        Ok(())
+    }
+
+    async fn job(&self, session: &Session, message: pb::JobOrder) -> Result<(), convert::Error> {
+        let order = JobOrder::try_from(message)?;
+        if self.is_current(order.epoch) {
+            info!(job = %order.id, app = %order.app, "job ordered");
+            session.work.job(order).await;
         }
         Ok(())
     }
@@ -290,6 +302,7 @@ async fn hello(session: &Session) -> pb::Hello {
         now: Some(convert::from_timestamp(session.surroundings.now())),
         steps: session.work.steps().await.iter().map(Into::into).collect(),
         epoch: session.epochs.seen().0,
+        jobs: session.work.jobs().await.into_iter().map(String::from).collect(),
     }
 }
 
@@ -305,6 +318,10 @@ async fn acknowledge(session: &Session, message: pb::Acknowledge) -> Result<(), 
     let keys = keys?;
     if !keys.is_empty() {
         session.work.forget(keys).await;
+    }
+    let jobs = convert::job_ids("forget_jobs", message.forget_jobs)?;
+    if !jobs.is_empty() {
+        session.work.forget_jobs(jobs).await;
     }
     Ok(())
 }

@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use nightshift_core::ids::AppName;
+use nightshift_core::ids::{AppName, JobId};
 use nightshift_core::image::Digest;
 use nightshift_core::instance::{ImageReport, ImageState};
+use nightshift_core::job::JobReport;
 use nightshift_core::step::StepReport;
 use nightshift_proto::pb;
 use pb::agent_message::Body;
@@ -24,6 +25,9 @@ const PROGRESS_PAUSE: Duration = Duration::from_millis(500);
 const REPORT_LIMIT: usize = 1024;
 /// Most images that are remembered: those in work are a handful, ended ones leave at the next heartbeat.
 const IMAGE_LIMIT: usize = 256;
+
+/// Most ended jobs that wait: a node does one at a time, and nothing is ordered without a coordinator.
+const JOB_LIMIT: usize = 100;
 
 /// The reports that wait. Shared by worker and session.
 #[derive(Debug, Default)]
@@ -40,6 +44,8 @@ struct State {
     /// The last number that was sent on the present connection.
     sent: u64,
     images: BTreeMap<(AppName, Digest), Image>,
+    /// Ended jobs, and whether they were told on the present connection.
+    jobs: BTreeMap<JobId, (JobReport, bool)>,
 }
 
 #[derive(Debug)]
@@ -95,10 +101,35 @@ impl Outbox {
         self.changed.notify_one();
     }
 
+    /// Takes the report of a job. It is told on each connection until it is forgotten.
+    pub fn job(&self, report: JobReport) {
+        let mut state = self.lock();
+        if state.jobs.len() >= JOB_LIMIT && !state.jobs.contains_key(&report.job) {
+            state.jobs.pop_first();
+        }
+        state.jobs.insert(report.job.clone(), (report, false));
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// The reports of ended jobs that wait to be forgotten.
+    #[must_use]
+    pub fn jobs(&self) -> Vec<JobReport> {
+        self.lock().jobs.values().map(|(report, _)| report.clone()).collect()
+    }
+
+    /// The reports of these jobs are stored over there.
+    pub fn forget_jobs(&self, jobs: &[JobId]) {
+        self.lock().jobs.retain(|job, _| !jobs.contains(job));
+    }
+
     /// A new connection: what is not acknowledged is due again.
     pub(super) fn rewind(&self) {
         let mut state = self.lock();
         state.sent = 0;
+        for (_, told) in state.jobs.values_mut() {
+            *told = false;
+        }
         for image in state.images.values_mut() {
             image.sending = Sending::Due;
             image.last_sent = None;
@@ -113,6 +144,10 @@ impl Outbox {
             let (sequence, step) = (*sequence, Some(report.into()));
             state.sent = sequence;
             return Next::Send(Box::new(Body::Report(pb::Report { sequence, step })));
+        }
+        if let Some((report, told)) = state.jobs.values_mut().find(|(_, told)| !*told) {
+            *told = true;
+            return Next::Send(Box::new(Body::Job((&*report).into())));
         }
         state.next_image(now)
     }
@@ -205,9 +240,12 @@ mod tests {
             match *body {
                 Body::Report(report) => numbers.push(report.sequence),
                 Body::Image(report) => images.push(ImageReport::try_from(report).unwrap().state),
-                Body::Hello(_) | Body::Inventory(_) | Body::Heartbeat(_) | Body::Goodbye(_) | Body::Surveyed(_) => {
-                    unreachable!()
-                }
+                Body::Hello(_)
+                | Body::Inventory(_)
+                | Body::Heartbeat(_)
+                | Body::Goodbye(_)
+                | Body::Surveyed(_)
+                | Body::Job(_) => unreachable!(),
             }
         }
         (numbers, images)
@@ -260,6 +298,30 @@ mod tests {
         outbox.heartbeat_answered();
         outbox.rewind();
         assert_eq!(due(&outbox, now).1, []);
+    }
+
+    #[test]
+    fn a_jobs_report_is_told_on_each_connection_until_it_is_forgotten() {
+        use nightshift_core::job::{JobLog, JobOutcome};
+        let (outbox, now) = (Outbox::default(), Instant::now());
+        let told = || match outbox.next(now) {
+            Next::Send(body) => {
+                let Body::Job(report) = *body else { panic!("{body:?}") };
+                Some(report.job)
+            }
+            Next::At(_) | Next::Nothing => None,
+        };
+        let ids = ["j1", "j2"].map(|id| id.parse::<JobId>().unwrap());
+        for job in ids.clone() {
+            outbox.job(JobReport { job, outcome: JobOutcome::Passed, log: JobLog::default() });
+        }
+        assert_eq!([told(), told(), told()], [Some("j1".to_owned()), Some("j2".to_owned()), None]);
+        outbox.rewind();
+        outbox.forget_jobs(&ids[..1]);
+        assert_eq!([told(), told()], [Some("j2".to_owned()), None]);
+        outbox.forget_jobs(&ids);
+        outbox.rewind();
+        assert_eq!(told(), None);
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use std::fmt;
 
 use async_trait::async_trait;
+use nightshift_core::ids::JobId;
 use nightshift_core::instance::{Findings, Prepull, Survey};
+use nightshift_core::job::JobOrder;
 use nightshift_core::labels::Labels;
 use nightshift_core::step::{StepKey, StepOrder, StepReport};
 
@@ -25,6 +27,15 @@ pub trait Work: Send + Sync + fmt::Debug {
     /// # Errors
     /// The engine does not answer, in words for people.
     async fn survey(&self, survey: Survey) -> Result<Findings, String>;
+
+    /// Every job in work, or ended and not forgotten yet.
+    async fn jobs(&self) -> Vec<JobId>;
+
+    /// Takes the order of a job.
+    async fn job(&self, order: JobOrder);
+
+    /// The reports of these jobs are stored over there.
+    async fn forget_jobs(&self, jobs: Vec<JobId>);
 
     /// These ended steps are stored over there: the journal may drop them.
     async fn forget(&self, steps: Vec<StepKey>);

@@ -34,7 +34,7 @@ use crate::engine::{Engine, RegistryAuth};
 use crate::hooks::HookClient;
 use crate::journal::{Error as JournalError, Journal};
 use crate::limits::Limits;
-pub use session_work::deliver;
+pub use session_work::{Hands, deliver};
 
 /// Reports that may wait for a reader. A step makes 13 of them; when nobody reads, the journal keeps the last of each.
 const REPORT_LIMIT: usize = 1_024;

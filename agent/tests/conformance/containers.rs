@@ -247,3 +247,63 @@ pub(crate) async fn a_command_that_does_not_end_is_given_up(fixture: &dyn Fixtur
     assert!(matches!(error, Error::Timeout { after: told, .. } if told == after), "{error:?}");
     assert!(error.may_have_been_done());
 }
+
+pub(crate) async fn a_containers_own_end_is_told_without_a_kill(fixture: &dyn Fixture) {
+    let engine = fixture.engine();
+    let (_, id) = created(fixture, Kind::Passing, json!({})).await;
+    let mut events = engine.events(None).await.expect("the engine is up");
+    engine.start(&id).await.expect("it starts");
+    let seen = events_until(&mut events, &id, |kind| matches!(kind, EventKind::Die { .. })).await;
+    let kinds: Vec<_> = seen.into_iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, [EventKind::Start, EventKind::Die { exit_code: 0 }]);
+}
+
+pub(crate) async fn networks_are_made_found_by_label_and_removed_when_nobody_is_in_them(fixture: &dyn Fixture) {
+    let engine = fixture.engine();
+    let name = fixture.name("own");
+    let body = json!({"Name": &name, "CheckDuplicate": true, "Internal": true, "Labels": {"check.network": &name}});
+    let id = engine.create_network(&body).await.expect("a free name");
+    let twice = engine.create_network(&body).await.expect_err("the name is taken");
+    assert!(matches!(twice, Error::Conflict { .. }), "{twice:?}");
+    let found = engine.networks("check.network").await.expect("the engine is up");
+    let found: Vec<_> = found.into_iter().filter(|network| network.name == name).collect();
+    let [network] = &found[..] else { panic!("one of that name: {found:?}") };
+    assert_eq!((&network.id, network.labels.get("check.network")), (&id, Some(&name)));
+    assert!(engine.networks("check.no-network").await.expect("the engine is up").is_empty());
+
+    let (_, container) = created(fixture, Kind::Web, json!({"HostConfig": {"NetworkMode": &name}})).await;
+    engine.start(&container).await.expect("it starts");
+    let used = engine.remove_network(&id).await.expect_err("a container runs in it");
+    assert!(matches!(used, Error::Refused { .. }), "{used:?}");
+    engine.discard(&container).await.expect("also a running one");
+    engine.remove_network(&id).await.expect("nobody is in it");
+    assert!(engine.remove_network(&id).await.expect_err("it is gone").is_not_found());
+}
+
+pub(crate) async fn a_container_is_discarded_with_its_unnamed_volumes(fixture: &dyn Fixture) {
+    let engine = fixture.engine();
+    let (_, id) = created(fixture, Kind::Web, json!({})).await;
+    engine.start(&id).await.expect("it starts");
+    let inspect = engine.inspect(&id.0).await.expect("it exists");
+    let volume = inspect["Mounts"][0]["Name"].as_str().expect("the image's volume").to_owned();
+    engine.discard_with_volumes(&id).await.expect("also a running one");
+    assert!(engine.inspect(&id.0).await.expect_err("it is gone").is_not_found());
+    assert!(!fixture.has_volume(&volume).await);
+    assert!(engine.discard_with_volumes(&id).await.expect_err("it is gone").is_not_found());
+}
+
+pub(crate) async fn what_a_command_wrote_is_told_also_when_it_does_not_end(fixture: &dyn Fixture) {
+    let engine = fixture.engine();
+    let (_, id) = created(fixture, Kind::Web, json!({})).await;
+    engine.start(&id).await.expect("it starts");
+    let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
+    let ended =
+        engine.run_command(&id, &words(&["sh", "-c", "echo hello; exit 3"]), GRACE, 100).await.expect("it runs");
+    assert_eq!((ended.exit_code, ended.output.as_str(), ended.cut), (Some(3), "hello\n", false));
+    let ended = engine.run_command(&id, &words(&["sh", "-c", "echo hello; exit 3"]), GRACE, 3).await.expect("it runs");
+    assert!(ended.cut && ended.output.len() <= 3, "{ended:?}");
+    let second = Duration::from_secs(1);
+    let runs = engine.run_command(&id, &words(&["sh", "-c", "echo hello; sleep 60"]), second, 100).await;
+    let runs = runs.expect("it was started");
+    assert_eq!((runs.exit_code, runs.output.as_str()), (None, "hello\n"));
+}

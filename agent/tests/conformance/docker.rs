@@ -98,6 +98,7 @@ fn options(kind: Kind) -> &'static [&'static str] {
         Kind::Web | Kind::NoProgram => &["--cmd", SERVE, "--health", "web", "--health-interval", "0.5"],
         Kind::Sick => &["--cmd", SERVE, "--health", "false", "--health-interval", "0.5"],
         Kind::Short => &["--cmd", "echo starting; echo serving; sleep 0.2; exit 7"],
+        Kind::Passing => &["--cmd", "echo starting; echo serving; sleep 0.2; exit 0"],
         Kind::Stubborn => &["--cmd", "trap '' TERM; while :; do sleep 0.1; done"],
     }
 }
@@ -149,5 +150,16 @@ impl Fixture for DockerFixture {
         let arguments = ["-sS", "--fail-with-body", "--unix-socket", &socket, "-H", json, "-d", &body, url];
         run(Command::new("curl").args(arguments)).await;
         name
+    }
+
+    async fn has_volume(&self, name: &str) -> bool {
+        let socket = self.engine.url().replace("unix://", "");
+        let url = format!("http://engine/volumes/{name}");
+        let arguments = ["-sS", "-o", "/dev/null", "-w", "%{http_code}", "--unix-socket", &socket, &url];
+        match run(Command::new("curl").args(arguments)).await.as_str() {
+            "200" => true,
+            "404" => false,
+            other => panic!("status {other} for a volume"),
+        }
     }
 }

@@ -20,6 +20,8 @@ pub(crate) enum Kind {
     Sick,
     /// Without a health check; ends by itself with exit code 7, soon after the start.
     Short,
+    /// Without a health check; ends by itself well, soon after the start.
+    Passing,
     /// Without a health check; takes no notice of a stop signal.
     Stubborn,
     /// Its containers are asked to run a program that it does not have.
@@ -57,6 +59,8 @@ pub(crate) trait Fixture: Sync {
     async fn push_private(&self) -> (Image, RegistryAuth);
     /// Makes a network that only this check uses.
     async fn network(&self) -> String;
+    /// Whether the engine has a volume of this name. A simulated one has none that could stay behind.
+    async fn has_volume(&self, name: &str) -> bool;
 }
 
 /// Pushes and pulls an image.

@@ -76,7 +76,11 @@ checks! {
         a_second_network_is_connected_before_the_start,
         the_end_of_the_log_is_read,
         a_command_tells_its_exit_code_and_output,
-        a_command_that_does_not_end_is_given_up;
+        a_command_that_does_not_end_is_given_up,
+        a_containers_own_end_is_told_without_a_kill,
+        networks_are_made_found_by_label_and_removed_when_nobody_is_in_them,
+        a_container_is_discarded_with_its_unnamed_volumes,
+        what_a_command_wrote_is_told_also_when_it_does_not_end;
     health:
         a_healthy_container_says_so,
         an_unhealthy_container_says_so,

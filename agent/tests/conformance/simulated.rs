@@ -37,20 +37,27 @@ impl SimulatedFixture {
 fn behaviour(kind: Kind) -> Behaviour {
     let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
     let outcome = ExecOutcome { exit_code: 3, output: "hello\n".to_owned() };
-    let commands =
-        BTreeMap::from([(words(&["sh", "-c", "echo hello; exit 3"]), Some(outcome)), (words(&["sleep", "60"]), None)]);
+    let well = ExecOutcome { exit_code: 0, output: "tested\n".to_owned() };
+    let commands = BTreeMap::from([
+        (words(&["sh", "-c", "echo hello; exit 3"]), Some(outcome)),
+        (words(&["sh", "-c", "echo tested"]), Some(well)),
+        (words(&["sleep", "60"]), None),
+        (words(&["sh", "-c", "echo hello; sleep 60"]), None),
+    ]);
+    let spoken = BTreeMap::from([(words(&["sh", "-c", "echo hello; sleep 60"]), "hello\n".to_owned())]);
     let second = Duration::from_secs(1);
     let behaviour = match kind {
         Kind::Web => Behaviour::of(Happening::Healthy, second),
         Kind::Sick => Behaviour::of(Happening::Unhealthy, 2 * second),
         Kind::Short => Behaviour::of(Happening::Exit(7), second / 5),
+        Kind::Passing => Behaviour::of(Happening::Exit(0), second / 5),
         Kind::NoProgram => {
             let error = "exec: \"/no-such-program\": stat /no-such-program: no such file or directory: unknown";
             Behaviour { start_error: Some(error.to_owned()), ..Behaviour::default() }
         }
         Kind::Stubborn => Behaviour { stop_takes: Duration::MAX, ..Behaviour::default() },
     };
-    Behaviour { commands, log: vec!["starting".to_owned(), "serving".to_owned()], ..behaviour }
+    Behaviour { commands, spoken, log: vec!["starting".to_owned(), "serving".to_owned()], ..behaviour }
 }
 
 #[async_trait]
@@ -90,5 +97,9 @@ impl Fixture for SimulatedFixture {
         let name = self.name("network");
         self.engine.add_network(&name);
         name
+    }
+
+    async fn has_volume(&self, _name: &str) -> bool {
+        false
     }
 }

@@ -3,7 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use nightshift_agent::jobs::{Jobs, Parts};
 use nightshift_agent::limits::{Limits, Signed};
+use nightshift_agent::session::{Outbox, Work};
+use nightshift_agent::storage::FileStorage;
+use nightshift_agent::surroundings::Surroundings;
+use nightshift_agent::worker::{Anonymous, Hands};
 use nightshift_core::ids::{Epoch, Generation, StepIndex};
 use nightshift_core::signature::Signature;
 use nightshift_core::step::{FailureKind, StepOrder, StepPhase, StepReport};
@@ -135,8 +140,19 @@ async fn an_order_that_could_not_begin_in_time_is_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn a_session_orders_and_forgets_through_the_same_worker() {
-    let (_fixture, mut node, order) = node_and_order(Limits::default()).await;
-    let work: Arc<dyn nightshift_agent::session::Work> = Arc::new(node.worker.clone());
+    let (fixture, mut node, order) = node_and_order(Limits::default()).await;
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let parts = Parts {
+        engine: fixture.engine(),
+        node: order.node.clone(),
+        storage: Arc::new(FileStorage::new(data.path())),
+        credentials: Arc::new(Anonymous),
+        limits: Limits::default(),
+        outbox: Arc::new(Outbox::default()),
+        surroundings: Surroundings::default(),
+    };
+    let jobs = Jobs::start(parts).await.expect("a directory of our own");
+    let work: Arc<dyn Work> = Arc::new(Hands { worker: node.worker.clone(), jobs });
     work.order(order.clone()).await;
     let end = node.until_end(&order.key).await.pop().expect("the end at least");
     assert_eq!(work.steps().await, [end]);

@@ -8,8 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use nightshift_agent::engine::{
-    Connection, ContainerSummary, Engine, EngineInfo, Error, EventStream, ExecOutcome, ImageSummary, RegistryAuth,
-    Result,
+    CommandRun, Connection, ContainerSummary, Engine, EngineInfo, Error, EventStream, ExecOutcome, ImageSummary,
+    NetworkSummary, RegistryAuth, Result,
 };
 use nightshift_core::ids::ContainerId;
 use nightshift_core::instance::PullProgress;
@@ -147,6 +147,18 @@ impl Engine for Interrupted {
         self.change(self.inner.connect_network(network, body)).await
     }
 
+    async fn create_network(&self, body: &Value) -> Result<String> {
+        self.change(self.inner.create_network(body)).await
+    }
+
+    async fn networks(&self, label: &str) -> Result<Vec<NetworkSummary>> {
+        self.inner.networks(label).await
+    }
+
+    async fn remove_network(&self, network: &str) -> Result<()> {
+        self.change(self.inner.remove_network(network)).await
+    }
+
     async fn set_restart_policy(&self, container: &ContainerId, policy: &Value) -> Result<()> {
         self.change(self.inner.set_restart_policy(container, policy)).await
     }
@@ -179,6 +191,10 @@ impl Engine for Interrupted {
         self.change(self.inner.discard(container)).await
     }
 
+    async fn discard_with_volumes(&self, container: &ContainerId) -> Result<()> {
+        self.change(self.inner.discard_with_volumes(container)).await
+    }
+
     async fn logs_tail(&self, container: &ContainerId, lines: u32, limit_bytes: usize) -> Result<String> {
         self.change(self.inner.logs_tail(container, lines, limit_bytes)).await
     }
@@ -191,6 +207,16 @@ impl Engine for Interrupted {
         deadline: Duration,
     ) -> Result<ExecOutcome> {
         self.change(self.inner.exec(container, command, environment, deadline)).await
+    }
+
+    async fn run_command(
+        &self,
+        container: &ContainerId,
+        command: &[String],
+        deadline: Duration,
+        limit_bytes: usize,
+    ) -> Result<CommandRun> {
+        self.change(self.inner.run_command(container, command, deadline, limit_bytes)).await
     }
 
     async fn reach(&self, container: &ContainerId, port: u16) -> std::result::Result<Connection, String> {

@@ -6,9 +6,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use nightshift_core::control::{Control, Request};
 use nightshift_core::event::{Actor, Recorded};
 use nightshift_core::fleet::{Fleet, NodeFacts};
-use nightshift_core::ids::{AppName, NodeName, RolloutId};
+use nightshift_core::ids::{AppName, JobId, NodeName, RolloutId};
 use nightshift_core::image::ImageRef;
 use nightshift_core::instance::{Findings, FoundContainer, ImageReport, InstanceView, Survey, Surveyed, WatchedApp};
+use nightshift_core::job::JobReport;
 use nightshift_core::labels::{Labels, Selector};
 use nightshift_core::rollout::Rejection;
 use nightshift_core::step::StepReport;
@@ -80,6 +81,8 @@ pub enum NodeSaid {
         labels: Labels,
         /// The steps in its journal.
         steps: Vec<StepReport>,
+        /// The jobs that it has, in work or ended.
+        jobs: Vec<JobId>,
         /// Where its messages go.
         outbox: mpsc::Sender<Result<pb::CoordinatorMessage, Status>>,
     },
@@ -107,6 +110,8 @@ pub enum NodeSaid {
         /// What it says.
         report: Box<StepReport>,
     },
+    /// How a job ended.
+    Job(Box<JobReport>),
     /// How far an image is.
     Image(ImageReport),
     /// The answer to a survey.

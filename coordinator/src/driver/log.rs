@@ -9,7 +9,7 @@ use nightshift_core::mutation::{Rule, broken};
 use nightshift_core::rollout::{Rollout, RolloutState};
 
 use crate::driver::Error;
-use crate::store::{Batch, NewEvent, PAGE_LIMIT, Revision, Sequence, Store, StreamId};
+use crate::store::{Batch, KeptLog, NewEvent, PAGE_LIMIT, Revision, Sequence, Store, StreamId};
 
 /// The log and where its writer believes each stream to be.
 pub(super) struct Log {
@@ -62,6 +62,11 @@ impl Log {
             self.revisions.insert(stored.stream, stored.revision);
         }
         Ok(())
+    }
+
+    /// Keeps what was written during a job.
+    pub(super) async fn keep_job_log(&self, log: &KeptLog) -> Result<(), Error> {
+        Ok(self.store.keep_job_log(log).await?)
     }
 
     /// The number of the last event.

@@ -219,6 +219,11 @@ impl Driver {
                 tracing::info!(node = %node, step = %order.key, digest = %order.digest, "step ordered");
                 self.sessions.order(&node, &order);
             }
+            Action::Job { order } => {
+                let subject = order.work.subject();
+                tracing::info!(node = %order.node, app = %order.app, job = %order.id, %subject, "job ordered");
+                self.sessions.job(&order);
+            }
         }
     }
 

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nightshift_core::catalog::Catalog;
-use nightshift_core::ids::NodeName;
+use nightshift_core::ids::{JobId, NodeName};
 use nightshift_core::instance::{Prepull, Survey, WatchedApp};
+use nightshift_core::job::{JobOrder, JobReport};
 use nightshift_core::labels::Labels;
 use nightshift_core::step::{StepKey, StepOrder, StepReport};
 use nightshift_proto::convert::{from_duration, from_timestamp};
@@ -15,6 +16,7 @@ use tonic::Status;
 
 use crate::driver::handle::NodeSaid;
 use crate::driver::{Driver, Error};
+use crate::store::KeptLog;
 
 /// The way to one agent.
 struct Session {
@@ -70,7 +72,16 @@ impl Sessions {
 
     fn acknowledge(&mut self, node: &NodeName, sequence: u64, forget: &[StepKey]) {
         let forget = forget.iter().map(pb::StepKey::from).collect();
-        self.send(node, Body::Acknowledge(pb::Acknowledge { sequence, forget }));
+        self.send(node, Body::Acknowledge(pb::Acknowledge { sequence, forget, forget_jobs: Vec::new() }));
+    }
+
+    pub(super) fn job(&mut self, order: &JobOrder) {
+        self.send(&order.node, Body::Job(order.into()));
+    }
+
+    fn forget_job(&mut self, node: &NodeName, job: &JobId) {
+        let forget_jobs = vec![job.to_string()];
+        self.send(node, Body::Acknowledge(pb::Acknowledge { sequence: 0, forget: Vec::new(), forget_jobs }));
     }
 
     pub(super) fn say_goodbye(&mut self, reason: &str) {
@@ -116,7 +127,7 @@ impl Driver {
     pub(super) async fn node_said(&mut self, node: NodeName, said: NodeSaid) -> Result<(), Error> {
         let now = (self.clock)();
         match said {
-            NodeSaid::Connected { session, facts, labels, steps, outbox } => {
+            NodeSaid::Connected { session, facts, labels, steps, jobs, outbox } => {
                 tracing::info!(node = %node, engine = %facts.engine_version, "node is connected");
                 self.sessions.open.insert(node.clone(), Session { id: session, outbox, watched: None, revision: 0 });
                 self.welcome(&node);
@@ -131,6 +142,8 @@ impl Driver {
                 let ended: Vec<_> =
                     steps.iter().filter(|step| step.phase.is_end()).map(|step| step.key.clone()).collect();
                 self.sessions.acknowledge(&node, 0, &ended);
+                let events = self.control.jobs_held(&node, &jobs, now);
+                self.store(events).await?;
                 self.sessions.watch_on(&node, self.control.catalog());
                 self.publish();
             }
@@ -160,6 +173,7 @@ impl Driver {
                 self.changes.send_modify(|count| *count += 1);
             }
             NodeSaid::Report { sequence, report } => self.step_said(&node, sequence, &report).await?,
+            NodeSaid::Job(report) => self.job_said(&node, *report).await?,
             NodeSaid::Surveyed { id, found } => self.surveys.answered(id, &node, found),
             NodeSaid::Image(report) => {
                 self.fleet.image(&node, report, now);
@@ -176,6 +190,30 @@ impl Driver {
         // Stored, or no news: either way the agent need not say it again.
         let forget = if report.phase.is_end() { std::slice::from_ref(&report.key) } else { &[] };
         self.sessions.acknowledge(node, sequence, forget);
+        Ok(())
+    }
+
+    /// A job has ended: its log is kept first, for once the end is stored, nobody asks for the log again.
+    async fn job_said(&mut self, node: &NodeName, report: JobReport) -> Result<(), Error> {
+        let now = (self.clock)();
+        let events = self.control.job_reported(node, &report, now);
+        if let Some(job) = self.control.jobs().job(&report.job).filter(|_| !events.is_empty()) {
+            let log = KeptLog {
+                job: report.job.to_string(),
+                app: job.app.to_string(),
+                node: node.to_string(),
+                kind: job.subject.kind().to_owned(),
+                digest: job.subject.digest().map(ToString::to_string),
+                result: report.outcome.as_str().to_owned(),
+                reason: report.outcome.reason().map(str::to_owned),
+                at: now,
+                text: report.log.text,
+                cut: report.log.cut,
+            };
+            self.log.keep_job_log(&log).await?;
+        }
+        self.store(events).await?;
+        self.sessions.forget_job(node, &report.job);
         Ok(())
     }
 

@@ -7,9 +7,10 @@ use nightshift_core::config::read_app;
 use nightshift_core::container::{Health, RunState};
 use nightshift_core::control::Request;
 use nightshift_core::fleet::NodeFacts;
-use nightshift_core::ids::{AppName, ContainerId};
+use nightshift_core::ids::{AppName, ContainerId, Epoch, JobId};
 use nightshift_core::image::Digest;
 use nightshift_core::instance::{Findings, ImageReport, ImageState, InstanceView, Surveyed, WatchedApp};
+use nightshift_core::job::{JobLog, JobOrder, JobOutcome, JobReport};
 use nightshift_core::labels::Labels;
 use nightshift_core::release::TestResult;
 use nightshift_core::rollout::{PlannedStep, RolloutState};
@@ -58,6 +59,7 @@ struct Fixture {
     directory: TempDir,
     clock: Arc<Mutex<DateTime<Utc>>>,
     handle: Handle,
+    store: SqliteStore,
     running: JoinHandle<Result<(), Error>>,
     shutdown: CancellationToken,
 }
@@ -74,7 +76,7 @@ impl Fixture {
         let store = SqliteStore::open(&data_dir).await.expect("a store");
         let read = clock.clone();
         let options = Options {
-            store: Arc::new(store),
+            store: Arc::new(store.clone()),
             clock: Arc::new(move || *read.lock().expect("no panic holds it")),
             unknown_after: Duration::from_secs(120),
             heartbeat_interval: Duration::from_secs(5),
@@ -83,13 +85,15 @@ impl Fixture {
         let (driver, handle) = Driver::open(options).await.expect("opens");
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(driver.run(shutdown.clone()));
-        Self { directory, clock, handle, running, shutdown }
+        Self { directory, clock, handle, store, running, shutdown }
     }
 
     /// Ends the driver at once, as a crash does, and starts another on the same store.
     async fn crash(self) -> Self {
         self.running.abort();
         drop(self.running.await);
+        // It holds the directory's lock.
+        drop(self.store);
         Self::open(self.directory, self.clock).await
     }
 
@@ -106,7 +110,7 @@ impl Fixture {
         self.ask(Request::Apply(vec![spec])).await;
     }
 
-    async fn tested(&self, number: u8) {
+    async fn seen(&self, number: u8) {
         self.ask(Request::Seen {
             app: app(),
             image: "r.example/web:stable".parse().expect("well formed"),
@@ -114,6 +118,10 @@ impl Fixture {
             about: Default::default(),
         })
         .await;
+    }
+
+    async fn tested(&self, number: u8) {
+        self.seen(number).await;
         let (app, digest, suite) = (app(), digest(number), "default".to_owned());
         let result = TestResult::Passed;
         self.ask(Request::Report { app, digest, suite, result, url: None, from: None, about: Default::default() })
@@ -138,11 +146,48 @@ struct Agent {
 
 impl Agent {
     async fn connect(fixture: &Fixture, name: &str, session: u64, steps: Vec<StepReport>) -> Self {
+        Self::connect_as(fixture, name, session, Labels::new(), steps, Vec::new()).await
+    }
+
+    /// A node that may test images connects, with these jobs.
+    async fn connect_to_test(fixture: &Fixture, session: u64, jobs: Vec<JobId>) -> Self {
+        let labels = [("role".to_owned(), "test".to_owned())].into();
+        let mut agent = Self::connect_as(fixture, "t1", session, labels, Vec::new(), jobs).await;
+        agent.next(|body| matches!(body, Body::Watch(_)).then_some(())).await;
+        let revision = agent.watch.expect("just read");
+        agent.say(NodeSaid::Inventory { revision, instances: Ok(Vec::new()) }).await;
+        agent
+    }
+
+    async fn connect_as(
+        fixture: &Fixture,
+        name: &str,
+        session: u64,
+        labels: Labels,
+        steps: Vec<StepReport>,
+        jobs: Vec<JobId>,
+    ) -> Self {
         let (outbox, inbox) = mpsc::channel(64);
         let (name, facts) = (name.parse().expect("well formed"), NodeFacts::default());
         let agent = Self { name, handle: fixture.handle.clone(), inbox, reports: 0, watch: None };
-        agent.say(NodeSaid::Connected { session, facts, labels: Labels::new(), steps, outbox }).await;
+        agent.say(NodeSaid::Connected { session, facts, labels, steps, jobs, outbox }).await;
         agent
+    }
+
+    async fn job(&mut self) -> JobOrder {
+        let job = |body: &Body| if let Body::Job(job) = body { Some(job.clone()) } else { None };
+        self.next(job).await.try_into().expect("a whole order")
+    }
+
+    /// Says how a job ended, and waits until that is acknowledged.
+    async fn ended(&mut self, job: &JobId, outcome: JobOutcome) {
+        let log = JobLog { text: "1 test\n".into(), cut: true };
+        self.say(NodeSaid::Job(Box::new(JobReport { job: job.clone(), outcome, log }))).await;
+        let forgets = |body: &Body| {
+            let Body::Acknowledge(told) = body else { return None };
+            told.forget_jobs.contains(&job.to_string()).then_some(())
+        };
+        self.next(forgets).await;
     }
 
     async fn say(&self, said: NodeSaid) {
@@ -229,9 +274,12 @@ async fn a_session_begins_with_welcome_and_watch() {
             Body::Welcome(welcome) => Some(format!("welcome {}", welcome.epoch)),
             Body::Watch(watch) => Some(format!("watch {}", watch.apps.len())),
             Body::Acknowledge(_) => None,
-            Body::Prepull(_) | Body::Step(_) | Body::Heartbeat(_) | Body::Goodbye(_) | Body::Survey(_) => {
-                Some(format!("{body:?}"))
-            }
+            Body::Prepull(_)
+            | Body::Step(_)
+            | Body::Heartbeat(_)
+            | Body::Goodbye(_)
+            | Body::Survey(_)
+            | Body::Job(_) => Some(format!("{body:?}")),
         };
         kinds.push(agent.next(kind).await);
     }
@@ -394,4 +442,47 @@ fn the_plan_of_a_fleet_of_five_thousand_nodes_fits_into_the_store() {
     let plan: Vec<_> = (0..5_000).map(step).collect();
     let bytes = serde_json::to_vec(&plan).expect("plain data").len();
     assert!(bytes * 2 < crate::store::BODY_LIMIT_BYTES, "{bytes} bytes");
+}
+
+#[tokio::test]
+async fn a_candidate_is_tested_on_a_node_and_its_log_is_kept() {
+    let fixture = Fixture::start().await;
+    let gate = "[gate]\ntests = ['self-test']\n[self_test]\ntest_nodes = 'role=test'\n";
+    let spec = read_app("web.toml", &format!("{WEB}{gate}")).expect("a good file");
+    fixture.ask(Request::Apply(vec![spec])).await;
+    let mut web = Agent::connect(&fixture, "n1", 1, Vec::new()).await;
+    web.runs(1).await;
+    let mut tester = Agent::connect_to_test(&fixture, 2, Vec::new()).await;
+    fixture.seen(2).await;
+    let first = tester.job().await;
+    assert_eq!((first.app.clone(), first.node.as_str(), first.epoch), (app(), "t1", Epoch(1)));
+
+    // It connects again with the job in work: nothing is ordered anew.
+    let mut tester = Agent::connect_to_test(&fixture, 3, vec![first.id.clone()]).await;
+    tester.ended(&first.id, JobOutcome::NotDone { reason: "no space left on device".into() }).await;
+    fixture.advance(15);
+    // It looks again at once.
+    fixture.seen(2).await;
+    let second = tester.job().await;
+    assert_ne!(first.id, second.id);
+
+    // A crash of the coordinator loses neither the job nor its end.
+    let fixture = fixture.crash().await;
+    let mut tester = Agent::connect_to_test(&fixture, 1, vec![second.id.clone()]).await;
+    tester.ended(&second.id, JobOutcome::Passed).await;
+    // Said once more, it is acknowledged once more.
+    tester.ended(&second.id, JobOutcome::Passed).await;
+    let passed = |view: &View<'_>| {
+        let app = view.control.catalog().app(&app()).expect("there");
+        app.release(&digest(2)).expect("there").reports.len()
+    };
+    assert_eq!(fixture.handle.ask(passed).await.expect("answers"), 1);
+    let logs = fixture.store.job_logs("web", Some(digest(2).as_str()), 10).await.expect("readable");
+    let told: Vec<_> = logs.iter().map(|log| (log.job.as_str(), log.result.as_str(), log.node.as_str())).collect();
+    assert_eq!(told, [(second.id.as_str(), "passed", "t1"), (first.id.as_str(), "not-done", "t1")]);
+    assert_eq!((logs[0].text.as_str(), logs[0].cut), ("1 test\n", true));
+    assert_eq!(logs[1].reason.as_deref(), Some("no space left on device"));
+    let mut web = Agent::connect(&fixture, "n1", 2, Vec::new()).await;
+    web.runs(1).await;
+    assert_eq!(web.order().await.digest, digest(2));
 }

@@ -156,6 +156,10 @@ impl OperatorService for Operator {
         self.quarantine(request).await
     }
 
+    async fn list_job_logs(&self, request: Request<pb::ListJobLogsRequest>) -> Answer<pb::ListJobLogsResponse> {
+        self.job_logs(request).await
+    }
+
     async fn plan_rollout(&self, request: Request<pb::StartRolloutRequest>) -> Answer<pb::RolloutPlan> {
         self.plan(request).await
     }

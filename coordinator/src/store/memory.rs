@@ -9,8 +9,8 @@ use chrono::{DateTime, Utc};
 use nightshift_core::ids::{Epoch, NodeName};
 
 use super::{
-    Batch, Certificate, Enrolment, Error, EventFilter, PAGE_LIMIT, Recorded, Revision, Role, Sequence, Store, StreamId,
-    Token, check_size, record, whole_micros,
+    Batch, Certificate, Enrolment, Error, EventFilter, JOB_LOGS_KEPT, KeptLog, PAGE_LIMIT, Recorded, Revision, Role,
+    Sequence, Store, StreamId, Token, check_size, record, whole_micros,
 };
 
 #[derive(Debug, Default)]
@@ -19,6 +19,8 @@ struct Tables {
     /// In the order of their sequence, which begins with 1 and has no gap.
     events: Vec<Recorded>,
     streams: BTreeMap<StreamId, Revision>,
+    /// The newest first.
+    job_logs: Vec<KeptLog>,
     tokens: BTreeMap<String, Token>,
     certificates: BTreeMap<String, (Certificate, Option<DateTime<Utc>>)>,
 }
@@ -128,6 +130,26 @@ impl Store for MemoryStore {
         let tables = self.lock();
         let found = tables.streams.iter().filter(|(stream, _)| stream.0.starts_with(prefix));
         Ok(found.map(|(stream, revision)| (stream.clone(), *revision)).collect())
+    }
+
+    async fn keep_job_log(&self, log: &KeptLog) -> Result<(), Error> {
+        let mut tables = self.lock();
+        if !tables.job_logs.iter().any(|known| known.job == log.job) {
+            tables.job_logs.push(KeptLog { at: whole_micros(log.at), ..log.clone() });
+            tables.job_logs.sort_by(|a, b| (b.at, &b.job).cmp(&(a.at, &a.job)));
+        }
+        let mut kept = 0;
+        tables.job_logs.retain(|known| {
+            kept += u32::from(known.app == log.app);
+            known.app != log.app || kept <= JOB_LOGS_KEPT
+        });
+        Ok(())
+    }
+
+    async fn job_logs(&self, app: &str, digest: Option<&str>, limit: u32) -> Result<Vec<KeptLog>, Error> {
+        let wanted = |log: &&KeptLog| log.app == app && (digest.is_none() || log.digest.as_deref() == digest);
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        Ok(self.lock().job_logs.iter().filter(wanted).take(limit).cloned().collect())
     }
 
     async fn insert_token(&self, token: &Token) -> Result<(), Error> {

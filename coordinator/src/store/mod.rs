@@ -6,9 +6,11 @@
 
 mod access;
 mod event;
+mod job_log;
 mod memory;
 mod sqlite;
 mod sqlite_access;
+mod sqlite_jobs;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -19,6 +21,7 @@ use nightshift_core::ids::{Epoch, NodeName};
 
 pub use access::{Certificate, Enrolment, Role, Token, UnknownRole};
 pub use event::{Batch, EventFilter, NewEvent, Recorded, Revision, Sequence, StreamId};
+pub use job_log::{JOB_LOGS_KEPT, KeptLog};
 pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
 
@@ -112,6 +115,18 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// The database failed.
     async fn streams_with_prefix(&self, prefix: &str) -> Result<Vec<(StreamId, Revision)>, Error>;
+
+    /// Keeps the log of a job, once, and removes the oldest of its app beyond [`JOB_LOGS_KEPT`].
+    ///
+    /// # Errors
+    /// The database failed.
+    async fn keep_job_log(&self, log: &KeptLog) -> Result<(), Error>;
+
+    /// Logs of an app's jobs, of those about one digest if one is named; the newest first.
+    ///
+    /// # Errors
+    /// The database failed.
+    async fn job_logs(&self, app: &str, digest: Option<&str>, limit: u32) -> Result<Vec<KeptLog>, Error>;
 
     /// Keeps a new token.
     ///

@@ -19,8 +19,8 @@ use sqlx::sqlite::{
 use sqlx::{QueryBuilder, Row, SqlSafeStr, Sqlite};
 
 use super::{
-    Batch, Certificate, Enrolment, Error, EventFilter, PAGE_LIMIT, Recorded, Revision, Sequence, Store, StreamId,
-    Token, check_size, record, sqlite_access as access,
+    Batch, Certificate, Enrolment, Error, EventFilter, KeptLog, PAGE_LIMIT, Recorded, Revision, Sequence, Store,
+    StreamId, Token, check_size, record, sqlite_access as access, sqlite_jobs as jobs,
 };
 use crate::data_dir::{DataDir, SECRET_FILE_MODE};
 
@@ -72,14 +72,12 @@ impl SqliteStore {
 }
 
 fn migrations() -> Migrator {
-    let first = include_str!("migrations/0001_log.sql");
-    Migrator::with_migrations(vec![Migration::new(
-        1,
-        Cow::Borrowed("log"),
-        MigrationType::Simple,
-        first.into_sql_str(),
-        false,
-    )])
+    let scripts =
+        [("log", include_str!("migrations/0001_log.sql")), ("job logs", include_str!("migrations/0002_job_logs.sql"))];
+    let migration = |(version, (name, sql)): (i64, (&'static str, &'static str))| {
+        Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, sql.into_sql_str(), false)
+    };
+    Migrator::with_migrations((1..).zip(scripts).map(migration).collect())
 }
 
 #[async_trait]
@@ -165,6 +163,17 @@ impl Store for SqliteStore {
         let sql = "SELECT stream, revision FROM streams WHERE substr(stream, 1, length($1)) = $1 ORDER BY stream";
         let rows = sqlx::query(sql).bind(prefix).fetch_all(&self.read).await?;
         rows.iter().map(|row| Ok((StreamId(row.try_get("stream")?), Revision(number(row, "revision")?)))).collect()
+    }
+
+    async fn keep_job_log(&self, log: &KeptLog) -> Result<(), Error> {
+        let mut transaction = self.write.begin_with(BEGIN_WRITE).await?;
+        jobs::keep(&mut transaction, log).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    async fn job_logs(&self, app: &str, digest: Option<&str>, limit: u32) -> Result<Vec<KeptLog>, Error> {
+        jobs::newest(&self.read, app, digest, limit).await
     }
 
     async fn insert_token(&self, token: &Token) -> Result<(), Error> {

@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{Problems, Table, health, hooks, known_keys, quiet, read, update};
+use super::{Problems, Table, health, hooks, known_keys, quiet, read, self_test, update};
 use crate::ids::AppName;
 use crate::signature::{KEY_LIMIT, PublicKey};
 use crate::spec::{APP_LABEL, AppSpec, Freshness, Gate, InstanceSelector, TestKind};
@@ -51,11 +51,27 @@ fn app(file: &mut Table<'_>) -> Option<AppSpec> {
     let update = file.table("update", update::update).unwrap_or_default();
     let health = file.table("health", health::health).unwrap_or_default();
     let hooks = file.table("hooks", hooks::hooks).unwrap_or_default();
+    let self_test = file.table("self_test", self_test::self_test);
+    self_test_fits_gate(file, self_test.is_some(), &gate);
     file.not_yet("rebuild", "nightly rebuilds; let a scheduled job of the CI system build and push the image");
-    let (name, image) = (name?, image?);
+    let (name, image, self_test) = (name?, image?, self_test.flatten());
     let own_label = || InstanceSelector::Label { key: APP_LABEL.to_owned(), value: name.to_string() };
     let instances = instances.unwrap_or_else(|| Some(own_label()))?;
-    Some(AppSpec { name, image, tags, nodes, instances, gate, freshness, quiet_hours, update, health, hooks, after })
+    Some(AppSpec {
+        name,
+        image,
+        tags,
+        nodes,
+        instances,
+        gate,
+        freshness,
+        quiet_hours,
+        update,
+        health,
+        hooks,
+        self_test,
+        after,
+    })
 }
 
 /// The rule by which a tag is chosen.
@@ -72,6 +88,22 @@ fn tags(table: &mut Table<'_>) -> Option<TagPolicy> {
     }
     let by_pattern = pattern.and_then(|pattern| Some(TagPolicy::Regex { pattern, order: order? }));
     range.or(by_pattern)
+}
+
+/// A gate that asks for self-tests needs to be told how; and a self-test that no gate asks for would decide nothing.
+fn self_test_fits_gate(file: &Table<'_>, told: bool, gate: &Gate) {
+    match (gate.tests.contains(&TestKind::SelfTest), told) {
+        (true, false) => {
+            let message = "`gate.tests` asks for `self-test`, and there is no `[self_test]`";
+            file.problem("gate", message, Some("say with `self_test.test_nodes` where the image may test itself"));
+        }
+        (false, true) => {
+            let message =
+                "`[self_test]` is there, and `gate.tests` does not ask for `self-test`: it would decide nothing";
+            file.problem("self_test", message, Some("add `\"self-test\"` to `gate.tests`, or leave `[self_test]` out"));
+        }
+        (true, true) | (false, false) => {}
+    }
 }
 
 /// A tag and a rule for tags would be two answers to one question.
@@ -199,11 +231,8 @@ impl FromStr for Kind {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         match TestKind::ALL.into_iter().find(|kind| kind.as_str() == text) {
-            Some(kind @ (TestKind::Ci | TestKind::Signature)) => Ok(Self(kind)),
-            Some(kind @ TestKind::SelfTest) => {
-                Err(format!("not supported yet by this version: `{kind}`, allowed are `ci`, `signature`"))
-            }
-            None => Err(format!("`{text}` is no kind of test, allowed are `ci`, `signature`")),
+            Some(kind) => Ok(Self(kind)),
+            None => Err(format!("`{text}` is no kind of test, allowed are `ci`, `self-test`, `signature`")),
         }
     }
 }

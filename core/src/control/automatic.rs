@@ -120,6 +120,7 @@ impl Control {
                 waits.extend(gate_waits(app, now));
             }
             waits.retain(|wait| !is_past(wait, app, fleet));
+            waits.extend(self.job_waits(app, context));
             waits
         })
     }
@@ -145,6 +146,11 @@ fn is_past(wait: &WaitingOn, app: &App, fleet: &Fleet) -> bool {
     else {
         return false;
     };
+    runs_everywhere(app, digest, fleet)
+}
+
+/// Whether there are instances, and all of them run this digest.
+pub(super) fn runs_everywhere(app: &App, digest: &Digest, fleet: &Fleet) -> bool {
     let mut instances = fleet.instances(&app.spec.name).peekable();
     instances.peek().is_some() && instances.all(|(_, instance)| instance.runs(digest))
 }

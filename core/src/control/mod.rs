@@ -7,6 +7,7 @@
 
 mod alarms;
 mod automatic;
+mod jobs;
 mod reports;
 mod requests;
 mod start;
@@ -22,6 +23,7 @@ use crate::catalog::Catalog;
 use crate::event::Recorded;
 use crate::fleet::Fleet;
 use crate::ids::{AppName, Epoch, RolloutId};
+use crate::job::Jobs;
 use crate::rollout::{Context, Decision, Rejection, RejectionKind, Rollout, WaitingOn};
 pub use requests::{Request, StartOptions};
 pub use start::Plan;
@@ -42,6 +44,7 @@ pub struct Control {
     /// Which of them belong to an app, and which are not over: so that a fleet with a long past is as quick as a new one.
     of_app: BTreeMap<AppName, BTreeSet<RolloutId>>,
     open: BTreeSet<RolloutId>,
+    jobs: Jobs,
     /// How many there have been.
     planned: u64,
     epoch: Epoch,
@@ -58,6 +61,7 @@ impl Control {
             rollouts: BTreeMap::new(),
             of_app: BTreeMap::new(),
             open: BTreeSet::new(),
+            jobs: Jobs::default(),
             planned: 0,
             epoch,
             started_at,
@@ -67,6 +71,7 @@ impl Control {
 
     /// Folds one stored fact.
     pub fn apply(&mut self, recorded: &Recorded) {
+        self.jobs.apply(recorded);
         if let Some(mut rollout) = Rollout::from_planned(recorded) {
             rollout.position = self.planned;
             self.planned += 1;
@@ -116,6 +121,12 @@ impl Control {
     #[must_use]
     pub const fn catalog(&self) -> &Catalog {
         &self.catalog
+    }
+
+    /// Work on nodes that touches no instance.
+    #[must_use]
+    pub const fn jobs(&self) -> &Jobs {
+        &self.jobs
     }
 
     /// The present epoch.
@@ -209,6 +220,9 @@ impl Control {
                 }
             }
             self.start_automatically(context, new_id, &mut whole);
+            if whole.events.is_empty() {
+                self.order_jobs(context, new_id, &mut whole);
+            }
             if whole.events.is_empty() {
                 self.note_alarms(context, &mut whole);
             }

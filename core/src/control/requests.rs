@@ -12,13 +12,10 @@ use crate::event::{Actor, Event, Recorded};
 use crate::fleet::Fleet;
 use crate::ids::{AppName, NodeName, RolloutId, SpecVersion};
 use crate::image::{Digest, ImageRef};
-use crate::release::{Description, Release, TestReport, TestResult};
+use crate::release::{Description, REPORT_LIMIT, Release, TestReport, TestResult};
 use crate::rollout::{Command, Overrides, Rejection, RejectionKind, Rollout};
 use crate::signature::{SIGNATURE_LIMIT, Signature, verify};
 use crate::spec::{AppSpec, TestKind, spec_differences};
-
-/// Most reports kept of one release: a CI that reports in a loop must not fill the memory.
-const REPORT_LIMIT: usize = 100;
 
 /// How a person starts a rollout.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -37,6 +37,8 @@ impl Event {
             | Self::NodeLabelled { .. }
             | Self::NodeAvailabilitySet { .. }
             | Self::NodeRemoved { .. }
+            | Self::JobOrdered { .. }
+            | Self::JobEnded { .. }
             | Self::AlarmRaised { .. }
             | Self::AlarmCleared { .. } => None,
         }
@@ -75,6 +77,8 @@ impl Event {
             | Self::NodeLabelled { .. }
             | Self::NodeAvailabilitySet { .. }
             | Self::NodeRemoved { .. }
+            | Self::JobOrdered { .. }
+            | Self::JobEnded { .. }
             | Self::AlarmRaised { .. }
             | Self::AlarmCleared { .. } => None,
         }
@@ -95,7 +99,9 @@ impl Event {
             | Self::QuarantineCleared { app, .. }
             | Self::ReleaseKnownGood { app, .. }
             | Self::InstanceAdopted { app, .. }
-            | Self::InstanceForgotten { app, .. } => Some(app),
+            | Self::InstanceForgotten { app, .. }
+            | Self::JobOrdered { app, .. }
+            | Self::JobEnded { app, .. } => Some(app),
             Self::AlarmRaised { alarm } | Self::AlarmCleared { alarm, .. } => alarm.app(),
             Self::NodeEnrolled { .. }
             | Self::NodeLabelled { .. }
@@ -125,7 +131,9 @@ impl Event {
             | Self::NodeEnrolled { node }
             | Self::NodeLabelled { node, .. }
             | Self::NodeAvailabilitySet { node, .. }
-            | Self::NodeRemoved { node, .. } => Some(node),
+            | Self::NodeRemoved { node, .. }
+            | Self::JobOrdered { node, .. }
+            | Self::JobEnded { node, .. } => Some(node),
             Self::AlarmRaised { alarm } | Self::AlarmCleared { alarm, .. } => alarm.node(),
             Self::AppApplied { .. }
             | Self::AppEnabled { .. }
@@ -173,6 +181,8 @@ impl Event {
             Self::NodeLabelled { .. } => "node_labelled",
             Self::NodeAvailabilitySet { .. } => "node_availability_set",
             Self::NodeRemoved { .. } => "node_removed",
+            Self::JobOrdered { .. } => "job_ordered",
+            Self::JobEnded { .. } => "job_ended",
             Self::RolloutPlanned { .. } => "rollout_planned",
             Self::RolloutMoved { .. } => "rollout_moved",
             Self::RolloutPromoted { .. } => "rollout_promoted",

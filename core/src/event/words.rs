@@ -8,6 +8,7 @@ use crate::event::Event;
 use crate::release::KnownGoodBy;
 
 impl fmt::Display for Event {
+    #[expect(clippy::too_many_lines, reason = "one sentence for each event, and nothing else")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AppApplied { spec, version, .. } => write!(f, "app {} version {version} is in force", spec.name),
@@ -45,6 +46,7 @@ impl fmt::Display for Event {
                 write!(f, "node {node} is set to {}: {reason}", serde_word(availability))
             }
             Self::NodeRemoved { node, reason } => write!(f, "node {node} is removed: {reason}"),
+            Self::JobOrdered { .. } | Self::JobEnded { .. } => f.write_str(&self.about_job()),
             Self::RolloutPlanned { spec, to, steps, reason, .. } => {
                 write!(f, "rollout of {} to {}, {} steps: {reason}", spec.name, to.short(), steps.len())
             }
@@ -85,6 +87,17 @@ impl fmt::Display for Event {
 /// A tag's name behind the word, where it is known: old logs do not have it.
 fn named(tag: Option<&str>) -> String {
     tag.map(|tag| format!(" {tag}")).unwrap_or_default()
+}
+
+impl Event {
+    /// The sentence about a job; none for what is about something else.
+    fn about_job(&self) -> String {
+        if let Self::JobOrdered { app, node, subject, .. } = self {
+            return format!("{subject} of {app} is ordered on {node}");
+        }
+        let Self::JobEnded { app, node, subject, outcome, .. } = self else { return String::new() };
+        format!("{subject} of {app} on {node} {outcome}")
+    }
 }
 
 /// The word that serde writes for a plain enum value.

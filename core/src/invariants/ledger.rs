@@ -188,7 +188,9 @@ impl Ledger {
             }
             Event::AlarmRaised { alarm } => drop(self.alarms.insert(alarm.key())),
             Event::AlarmCleared { alarm, .. } => drop(self.alarms.remove(&alarm.key())),
-            Event::RolloutPlanned { .. }
+            Event::JobOrdered { .. }
+            | Event::JobEnded { .. }
+            | Event::RolloutPlanned { .. }
             | Event::RolloutMoved { .. }
             | Event::RolloutPromoted { .. }
             | Event::RolloutOverridden { .. }

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use crate::event::{Event, Recorded};
 use crate::ids::{Generation, StepIndex};
-use crate::rollout::{PlannedStep, Rollout, RolloutState, Step, StepState};
+use crate::rollout::{PlannedStep, Rollout, RolloutState, Step, StepFate, StepState};
 use crate::step::{FailureKind, Purpose, StepPhase, StepReport};
 
 impl Rollout {
@@ -81,14 +81,7 @@ impl Rollout {
             Event::StepRequeued { step, not_before, because, reason, .. } => {
                 self.requeued(*step, *not_before, *because, reason);
             }
-            Event::StepSkipped { step, fate, reason, .. } => {
-                let at = recorded.at;
-                self.with_step(*step, |step| {
-                    step.state = StepState::Skipped(*fate);
-                    step.reason = Some(reason.clone());
-                    step.ended_at = Some(at);
-                });
-            }
+            Event::StepSkipped { step, fate, reason, .. } => self.skipped(*step, *fate, reason, recorded.at),
             Event::RollbackPlanned { steps, .. } => {
                 self.generation = self.generation.next();
                 self.add_steps(steps, Purpose::Rollback);
@@ -113,8 +106,18 @@ impl Rollout {
             | Event::NodeAvailabilitySet { .. }
             | Event::NodeRemoved { .. }
             | Event::AlarmRaised { .. }
-            | Event::AlarmCleared { .. } => {}
+            | Event::AlarmCleared { .. }
+            | Event::JobOrdered { .. }
+            | Event::JobEnded { .. } => {}
         }
+    }
+
+    fn skipped(&mut self, step: StepIndex, fate: StepFate, reason: &str, at: DateTime<Utc>) {
+        self.with_step(step, |step| {
+            step.state = StepState::Skipped(fate);
+            step.reason = Some(reason.to_owned());
+            step.ended_at = Some(at);
+        });
     }
 
     fn moved(&mut self, recorded: &Recorded, to: RolloutState, reason: &str) {

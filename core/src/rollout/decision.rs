@@ -9,6 +9,7 @@ use crate::event::Recorded;
 use crate::fleet::Fleet;
 use crate::ids::{AppName, Epoch, NodeName};
 use crate::image::Digest;
+use crate::job::JobOrder;
 use crate::rollout::{Rollout, WaitingOn};
 use crate::step::StepOrder;
 
@@ -91,5 +92,10 @@ pub enum Action {
         node: NodeName,
         /// The whole order.
         order: Box<StepOrder>,
+    },
+    /// Tell a node to do a job.
+    Job {
+        /// The whole order, which names the node.
+        order: Box<JobOrder>,
     },
 }

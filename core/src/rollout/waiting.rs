@@ -8,6 +8,8 @@ use chrono::{DateTime, Utc};
 use crate::event::Actor;
 use crate::ids::{AppName, NodeName, RolloutId};
 use crate::image::Digest;
+use crate::job::JobSubject;
+use crate::labels::Selector;
 use crate::quiet::Denial;
 use crate::release::GateDenial;
 use crate::rollout::plan::Unfit;
@@ -227,6 +229,38 @@ pub enum WaitingOn {
         /// Why not.
         reason: String,
     },
+    /// A job is being done.
+    Job {
+        /// What it is about.
+        subject: JobSubject,
+        /// The node.
+        node: NodeName,
+    },
+    /// A job is due, and every node that fits has another one.
+    JobQueued {
+        /// What it is about.
+        subject: JobSubject,
+        /// Which nodes fit.
+        nodes: Selector,
+    },
+    /// A job is due, and no node can do it.
+    NoJobNode {
+        /// What it is about.
+        subject: JobSubject,
+        /// Which nodes would fit.
+        nodes: Selector,
+        /// How many there are.
+        known: usize,
+    },
+    /// A job could not be done, and is tried again.
+    JobPutOff {
+        /// What it is about.
+        subject: JobSubject,
+        /// Why.
+        reason: String,
+        /// Until when.
+        until: DateTime<Utc>,
+    },
 }
 
 impl WaitingOn {
@@ -237,15 +271,20 @@ impl WaitingOn {
             Self::Window(_) | Self::NodeWindow { .. } | Self::NoNodeWindow { .. } | Self::NoQuietHours => {
                 WaitKind::Window
             }
-            Self::Gate { .. } | Self::NoRelease | Self::NoTag { .. } => WaitKind::Tests,
+            Self::Gate { .. } | Self::NoRelease | Self::NoTag { .. } | Self::Job { .. } | Self::JobPutOff { .. } => {
+                WaitKind::Tests
+            }
             Self::Paused { .. } | Self::Promotion | Self::Disabled | Self::ManualMode | Self::GivenUp { .. } => {
                 WaitKind::Operator
             }
             Self::Image { .. } | Self::Registry { .. } | Self::Platform { .. } => WaitKind::Image,
             Self::Step { .. } | Self::GivesWay { .. } => WaitKind::Step,
-            Self::Unknown { .. } | Self::NodeDown { .. } | Self::EngineDown { .. } | Self::NodeBusy { .. } => {
-                WaitKind::Node
-            }
+            Self::Unknown { .. }
+            | Self::NodeDown { .. }
+            | Self::EngineDown { .. }
+            | Self::NodeBusy { .. }
+            | Self::JobQueued { .. }
+            | Self::NoJobNode { .. } => WaitKind::Node,
             Self::Unavailable { .. } => WaitKind::Health,
             Self::PutOff { .. } | Self::Delay { .. } | Self::Settling { .. } => WaitKind::Delay,
             Self::After { .. } => WaitKind::App,
@@ -282,6 +321,10 @@ impl WaitingOn {
             | Self::Delay { .. }
             | Self::Settling { .. }
             | Self::GivesWay { .. }
+            | Self::Job { .. }
+            | Self::JobQueued { .. }
+            | Self::NoJobNode { .. }
+            | Self::JobPutOff { .. }
             | Self::After { .. } => return None,
         };
         Some((self.kind(), node, container))
@@ -294,6 +337,7 @@ impl WaitingOn {
             Self::Window(denial) | Self::NodeWindow { denial, .. } => denial.wake_at(),
             Self::Gate { denial: GateDenial::CoolingDown { until }, .. }
             | Self::PutOff { until, .. }
+            | Self::JobPutOff { until, .. }
             | Self::Delay { until }
             | Self::Settling { until } => Some(*until),
             Self::Image { failure: Some((_, retry_at)), .. } => Some(*retry_at),
@@ -328,6 +372,9 @@ impl WaitingOn {
             | Self::GivesWay { .. }
             | Self::After { .. }
             | Self::Contested { .. }
+            | Self::Job { .. }
+            | Self::JobQueued { .. }
+            | Self::NoJobNode { .. }
             | Self::Refused { .. } => None,
         }
     }
@@ -391,7 +438,33 @@ impl fmt::Display for WaitingOn {
             Self::Refused { node, container, reason } => {
                 write!(f, "{container} on {node} cannot be replaced: {reason}")
             }
+            Self::Job { .. } | Self::JobQueued { .. } | Self::NoJobNode { .. } | Self::JobPutOff { .. } => {
+                f.write_str(&self.about_job())
+            }
         }
+    }
+}
+
+impl WaitingOn {
+    /// The sentence about a job; none for what is about something else.
+    fn about_job(&self) -> String {
+        if let Self::Job { subject, node } = self {
+            return format!("the {subject} runs on {node}");
+        }
+        if let Self::JobQueued { subject, nodes } = self {
+            return format!("the {subject} waits: every node of `{nodes}` has another job");
+        }
+        if let Self::NoJobNode { subject, nodes, known } = self {
+            return match known {
+                0 => format!("the {subject} waits: no node has the labels `{nodes}`"),
+                _ => format!(
+                    "the {subject} waits: no node of `{nodes}` is active, connected to an engine that answers, and of the \
+                     image's platform"
+                ),
+            };
+        }
+        let Self::JobPutOff { subject, reason, .. } = self else { return String::new() };
+        format!("the {subject} could not be done, and is tried again: {reason}")
     }
 }
 

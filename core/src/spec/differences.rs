@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{AppSpec, HealthCheck, HookPoint, InstanceSelector};
+use super::{AppSpec, HealthCheck, HookPoint, InstanceSelector, SelfTest, TestRun};
+use crate::duration;
 
 /// What stands for a value that is not there.
 const NONE: &str = "none";
@@ -41,7 +42,10 @@ fn flat(spec: &AppSpec) -> BTreeMap<String, String> {
     }
     if let Some(update) = whole["update"].as_object_mut() {
         update.remove("max_failure_permille");
-        update.insert("max_failure_ratio".to_owned(), ratio_text(spec.update.max_failure_permille).into());
+        update.insert("max_failure_ratio".to_owned(), thousandths_text(spec.update.max_failure_permille.into()).into());
+    }
+    if let Some(test) = &spec.self_test {
+        whole["self_test"] = self_test_values(test);
     }
     let mut values = BTreeMap::new();
     flatten(String::new(), &whole, &mut values);
@@ -66,8 +70,23 @@ fn instances_text(instances: &InstanceSelector) -> String {
     }
 }
 
-fn ratio_text(permille: u16) -> String {
-    let text = format!("{}.{:03}", permille / 1_000, permille % 1_000);
+/// The self-test by the keys of a file.
+fn self_test_values(test: &SelfTest) -> Value {
+    let limits = &test.limits;
+    let mut values = json!({
+        "test_nodes": test.test_nodes, "env": test.env, "timeout": duration::format(test.timeout),
+        "memory": limits.memory, "cpus": thousandths_text(limits.cpus_milli), "pids": limits.pids, "internet": test.internet,
+    });
+    match &test.run {
+        TestRun::Image => {}
+        TestRun::Command(words) => values["command"] = json!(words),
+        TestRun::Entrypoint(words) => values["entrypoint"] = json!(words),
+    }
+    values
+}
+
+fn thousandths_text(number: u32) -> String {
+    let text = format!("{}.{:03}", number / 1_000, number % 1_000);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
@@ -124,11 +143,13 @@ mod tests {
             "name = 'web'\nimage = 'r.example/web:2'\nnodes = 'role=web'\n\
              [quiet_hours]\ntimezone = 'UTC'\n[[quiet_hours.allow]]\ndays = ['sat']\nstart = '22:00'\nduration = '2h'\n\
              [update]\nmonitor = '10s'\nfailure_action = 'continue'\nmax_failure_ratio = 0.25\n[instances]\nname = 'web-*'\n[health]\ntcp = 80\n\
-             [hooks]\ndrain = { exec = ['drain', 'now'], timeout = '1m' }\n",
+             [hooks]\ndrain = { exec = ['drain', 'now'], timeout = '1m' }\n\
+             [gate]\ntests = ['self-test']\n[self_test]\ntest_nodes = 'role=test'\ncommand = ['t', '-q']\ncpus = 0.5\n",
         );
         let expect = [
             "after: [db] -> []",
             "freshness.max_age: 7d -> none",
+            "gate.tests: [ci] -> [self-test]",
             "health: auto -> tcp 80",
             "hooks.drain: none -> exec [\"drain\", \"now\"] within 1m",
             "image: r.example/web:1 -> r.example/web:2",
@@ -140,6 +161,14 @@ mod tests {
             "quiet_hours.cutoff: none -> auto",
             "quiet_hours.freeze: none -> []",
             "quiet_hours.timezone: none -> UTC",
+            "self_test.command: none -> [t, -q]",
+            "self_test.cpus: none -> 0.5",
+            "self_test.env.NIGHTSHIFT_TEST: none -> 1",
+            "self_test.internet: none -> false",
+            "self_test.memory: none -> 1g",
+            "self_test.pids: none -> 512",
+            "self_test.test_nodes: none -> role=test",
+            "self_test.timeout: none -> 10m",
             "update.canary_monitor: 1m -> 20s",
             "update.failure_action: pause -> continue",
             "update.max_failure_ratio: 0 -> 0.25",

@@ -5,6 +5,7 @@
 
 mod differences;
 mod hooks;
+mod self_test;
 mod update;
 
 use std::fmt;
@@ -21,6 +22,9 @@ use crate::signature::PublicKey;
 use crate::tags::TagPolicy;
 pub use differences::spec_differences;
 pub use hooks::{DEFAULT_HOOK_TIMEOUT, Hook, HookCall, HookPoint, Hooks, SKIP_EXIT_CODE, SKIP_HTTP_STATUS};
+pub use self_test::{
+    DEFAULT_TEST_TIMEOUT, InvalidMemory, Memory, SelfTest, TEST_LABEL, TEST_VARIABLE, TestLimits, TestRun,
+};
 pub use update::{FailureAction, RolloutMode, Supersede, UpdateConfig, UpdateOrder};
 
 /// Label by which a container belongs to an app when the app file says nothing else.
@@ -53,6 +57,9 @@ pub struct AppSpec {
     /// What is called around a replacement.
     #[serde(default, skip_serializing_if = "Hooks::is_empty")]
     pub hooks: Hooks,
+    /// How a candidate tests itself; there exactly where the gate asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub self_test: Option<SelfTest>,
     /// Apps whose rollouts go first.
     pub after: Vec<AppName>,
 }

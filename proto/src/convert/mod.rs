@@ -9,6 +9,7 @@ mod field;
 mod hooks;
 mod image;
 mod instance;
+mod job;
 mod signature;
 mod step;
 mod survey;
@@ -17,4 +18,5 @@ mod watch;
 mod words;
 
 pub use field::{Error, Within, required};
+pub use job::job_ids;
 pub use time::{duration, from_duration, from_timestamp, optional_timestamp, timestamp};

@@ -2,6 +2,7 @@
 
 use nightshift_core::container::{Health, RunState};
 use nightshift_core::ids::ContainerId;
+use nightshift_core::labels::Labels;
 use serde_json::Value;
 
 use super::container::{self, Container};
@@ -9,13 +10,17 @@ use super::registry::Happening;
 use super::world::{KILLED, World, no_such_container};
 use super::{hashed, short};
 use crate::engine::tail::Tail;
-use crate::engine::{ContainerSummary, Error, EventKind, ExecOutcome, Result};
+use crate::engine::{ContainerSummary, Error, EventKind, ExecOutcome, NetworkSummary, Result};
 
 /// The restart policies that the engine knows; nothing stands for `no`.
 const POLICIES: [&str; 5] = ["", "no", "always", "unless-stopped", "on-failure"];
 
 fn conflict(message: String) -> Error {
     Error::Conflict { message }
+}
+
+fn network_id(name: &str) -> String {
+    hashed(&format!("network {name}"))
 }
 
 fn bad_request(message: &str) -> Error {
@@ -120,8 +125,41 @@ impl World {
         Ok(ContainerId(id))
     }
 
+    pub(super) fn create_network(&mut self, body: &Value) -> Result<String> {
+        let name = body.get("Name").and_then(Value::as_str).filter(|name| !name.is_empty());
+        let name = name.ok_or_else(|| bad_request("invalid network name: a name is required"))?;
+        if self.networks.contains_key(name) {
+            return Err(conflict(format!("network with name {name} already exists")));
+        }
+        let labels = body.get("Labels").and_then(Value::as_object);
+        let text = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
+        self.networks.insert(name.to_owned(), labels.into_iter().flatten().filter_map(text).collect());
+        Ok(network_id(name))
+    }
+
+    pub(super) fn labelled_networks(&self, label: &str) -> Vec<NetworkSummary> {
+        let found = self.networks.iter().filter(|(_, labels)| labels.contains_key(label));
+        let summary = |(name, labels): (&String, &Labels)| NetworkSummary {
+            id: network_id(name),
+            name: name.clone(),
+            labels: labels.clone(),
+        };
+        found.map(summary).collect()
+    }
+
+    pub(super) fn remove_network(&mut self, network: &str) -> Result<()> {
+        let known = self.networks.keys().find(|name| *name == network || network_id(name) == network).cloned();
+        let name = known.ok_or_else(|| Error::NotFound { message: format!("network {network} not found") })?;
+        if self.containers.values().any(|container| container.is_up() && container.networks.contains_key(&name)) {
+            let message = format!("error while removing network: network {name} has active endpoints");
+            return Err(Error::Refused { call: "DELETE /networks/{id}", status: 403, message });
+        }
+        self.networks.remove(&name);
+        Ok(())
+    }
+
     pub(super) fn connect(&mut self, network: &str, body: &Value) -> Result<()> {
-        if !self.networks.contains(network) {
+        if !self.networks.contains_key(network) {
             return Err(Error::NotFound { message: format!("network {network} not found") });
         }
         let reference = body.get("Container").and_then(Value::as_str).unwrap_or("");
@@ -269,6 +307,12 @@ impl World {
         };
         let known = container.behaviour.commands.get(command).cloned();
         Ok(known.or_else(|| health_check(container, command)).unwrap_or_else(unknown))
+    }
+
+    /// What a command that never ends has written.
+    pub(super) fn says_meanwhile(&self, id: &str, command: &[String]) -> String {
+        let spoken = self.find(id).ok().and_then(|container| container.behaviour.spoken.get(command).cloned());
+        spoken.unwrap_or_default()
     }
 
     /// Whether somebody listens inside.

@@ -16,6 +16,9 @@ pub enum Call {
     RemoveImage,
     Create,
     ConnectNetwork,
+    CreateNetwork,
+    Networks,
+    RemoveNetwork,
     SetRestartPolicy,
     Start,
     Stop,
@@ -24,8 +27,10 @@ pub enum Call {
     Rename,
     Remove,
     Discard,
+    DiscardWithVolumes,
     LogsTail,
     Exec,
+    RunCommand,
     Events,
 }
 

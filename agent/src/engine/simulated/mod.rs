@@ -23,6 +23,7 @@ use futures::StreamExt;
 use nightshift_core::ids::ContainerId;
 use nightshift_core::image::{Digest, ImageRef, Repository};
 use nightshift_core::instance::PullProgress;
+use nightshift_core::labels::Labels;
 use nightshift_core::recreate::Product;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
@@ -34,9 +35,10 @@ pub use registry::{Behaviour, Happening, SimulatedImage, SimulatedRegistry};
 pub use world::Happened;
 use world::World;
 
+use super::tail::Tail;
 use super::{
-    Connection, ContainerSummary, Engine, EngineEvent, EngineInfo, Error, EventStream, ExecOutcome, ImageSummary,
-    OLDEST_KNOWN, PullFailure, RegistryAuth, Result, deadline, pull,
+    CommandRun, Connection, ContainerSummary, Engine, EngineEvent, EngineInfo, Error, EventStream, ExecOutcome,
+    ImageSummary, NetworkSummary, OLDEST_KNOWN, PullFailure, RegistryAuth, Result, deadline, pull,
 };
 
 /// What a connection to a simulated container holds before somebody reads it: a request and its answer fit.
@@ -141,7 +143,7 @@ impl SimulatedEngine {
 
     /// Makes a network, as `docker network create` does.
     pub fn add_network(&self, name: &str) {
-        self.with(|world| world.networks.insert(name.to_owned()));
+        self.with(|world| world.networks.insert(name.to_owned(), Labels::new()));
     }
 
     /// Lets something happen to a running container now, whatever its image says.
@@ -334,6 +336,18 @@ impl Engine for SimulatedEngine {
         self.change(Call::ConnectNetwork, deadline::CHANGE, |world| world.connect(network, body)).await
     }
 
+    async fn create_network(&self, body: &Value) -> Result<String> {
+        self.change(Call::CreateNetwork, deadline::CHANGE, |world| world.create_network(body)).await
+    }
+
+    async fn networks(&self, label: &str) -> Result<Vec<NetworkSummary>> {
+        self.change(Call::Networks, deadline::READ, |world| Ok(world.labelled_networks(label))).await
+    }
+
+    async fn remove_network(&self, network: &str) -> Result<()> {
+        self.change(Call::RemoveNetwork, deadline::CHANGE, |world| world.remove_network(network)).await
+    }
+
     async fn set_restart_policy(&self, container: &ContainerId, policy: &Value) -> Result<()> {
         self.change(Call::SetRestartPolicy, deadline::CHANGE, |world| world.set_restart_policy(&container.0, policy))
             .await
@@ -377,6 +391,11 @@ impl Engine for SimulatedEngine {
         self.change(Call::Discard, deadline::REMOVE, |world| world.discard(&container.0)).await
     }
 
+    /// Volumes are no things of their own here: they go with their container in any case.
+    async fn discard_with_volumes(&self, container: &ContainerId) -> Result<()> {
+        self.change(Call::DiscardWithVolumes, deadline::REMOVE, |world| world.discard(&container.0)).await
+    }
+
     async fn logs_tail(&self, container: &ContainerId, lines: u32, limit_bytes: usize) -> Result<String> {
         self.change(Call::LogsTail, deadline::READ, |world| world.log(&container.0, lines, limit_bytes)).await
     }
@@ -397,6 +416,32 @@ impl Engine for SimulatedEngine {
             Err(Error::Timeout { call: "POST /exec/{id}/start", after: deadline })
         };
         self.call(Call::Exec, deadline, work).await
+    }
+
+    async fn run_command(
+        &self,
+        container: &ContainerId,
+        command: &[String],
+        deadline: Duration,
+        limit_bytes: usize,
+    ) -> Result<CommandRun> {
+        let work = async {
+            let ended = self.with(|world| world.command(&container.0, command))?;
+            let mut tail = Tail::new(limit_bytes);
+            let exit_code = match ended {
+                Some(ended) => {
+                    tail.push(ended.output.as_bytes());
+                    Some(ended.exit_code)
+                }
+                None => {
+                    tokio::time::sleep(deadline).await;
+                    tail.push(self.with(|world| world.says_meanwhile(&container.0, command)).as_bytes());
+                    None
+                }
+            };
+            Ok(CommandRun { exit_code, cut: tail.is_cut(), output: tail.into_text() })
+        };
+        self.call(Call::RunCommand, deadline, work).await
     }
 
     /// Every port is served by whoever is up, and healthy where it has a health check.

@@ -35,6 +35,8 @@ pub struct Behaviour {
     pub log: Vec<String>,
     /// The commands that can be run inside, with what they do. `None` never ends.
     pub commands: BTreeMap<Vec<String>, Option<ExecOutcome>>,
+    /// What those that never end write.
+    pub spoken: BTreeMap<Vec<String>, String>,
 }
 
 impl Behaviour {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use nightshift_core::container::{Health, RunState};
 use nightshift_core::ids::ContainerId;
+use nightshift_core::labels::Labels;
 use nightshift_core::recreate::Product;
 use tokio::time::Instant;
 
@@ -55,7 +56,8 @@ pub(super) struct World {
     pub(super) name: String,
     pub(super) containers: BTreeMap<String, Container>,
     pub(super) images: Images,
-    pub(super) networks: BTreeSet<String>,
+    /// Networks by name, with their labels.
+    pub(super) networks: BTreeMap<String, Labels>,
     pub(super) faults: Faults,
     pub(super) disk_full: bool,
     /// Which engine it says that it is.
@@ -89,7 +91,7 @@ impl World {
             name,
             containers: BTreeMap::new(),
             images: Images::default(),
-            networks: ["bridge", "host", "none"].map(str::to_owned).into(),
+            networks: ["bridge", "host", "none"].map(|name| (name.to_owned(), Labels::new())).into(),
             faults: Faults::default(),
             disk_full: false,
             product: Product::Docker,
@@ -234,7 +236,7 @@ impl World {
         let taken = self.taken_port(id);
         let time = self.time();
         let Some(container) = self.containers.get_mut(id) else { return Err(no_such_container(id)) };
-        let network = container.networks.keys().find(|network| !self.networks.contains(*network)).cloned();
+        let network = container.networks.keys().find(|network| !self.networks.contains_key(*network)).cloned();
         if let Some(network) = network {
             return Err(Error::NotFound { message: format!("network {network} not found") });
         }

@@ -8,6 +8,7 @@
 //! alarm about them. An alarm that nobody mentions any more, because its app or node is gone or a rule no longer asks for it, ends.
 
 mod instances;
+mod job;
 mod node;
 mod registry;
 mod stale;
@@ -66,6 +67,7 @@ impl Control {
         for app in self.catalog.apps() {
             stale::judge(app, context, &mut judged);
             registry::judge(app, context, &mut judged);
+            job::judge(app, &self.jobs, &mut judged);
         }
         for (name, node) in self.catalog.nodes() {
             node::judge(name, node, context, &mut judged);

@@ -9,6 +9,7 @@ pub(super) use crate::event::{Actor, Event, Recorded};
 pub(super) use crate::fleet::{Fleet, NodeFacts};
 pub(super) use crate::ids::{AppName, Epoch, NodeName};
 pub(super) use crate::instance::{ImageReport, ImageState, InstanceView};
+pub(super) use crate::job::JobOrder;
 pub(super) use crate::labels::Labels;
 use crate::quiet::QuietHours;
 pub(super) use crate::release::TestResult;
@@ -27,6 +28,8 @@ pub(super) struct Bench {
     pub(super) log: Vec<Recorded>,
     /// Orders that no agent has ended yet.
     pub(super) orders: Vec<(NodeName, StepOrder)>,
+    /// Jobs that were ordered and that nobody has taken.
+    pub(super) jobs: Vec<JobOrder>,
     pub(super) wake_at: Option<DateTime<Utc>>,
     /// What becomes of pulls from now on.
     pub(super) pulls: ImageState,
@@ -46,6 +49,7 @@ impl Bench {
             now: 0,
             log: Vec::new(),
             orders: Vec::new(),
+            jobs: Vec::new(),
             wake_at: None,
             pulls: ImageState::Present,
         };
@@ -116,6 +120,7 @@ impl Bench {
                         self.fleet.image(&node, report, at(self.now));
                     }
                     Action::Order { node, order } => self.orders.push((node, *order)),
+                    Action::Job { order } => self.jobs.push(*order),
                 }
             }
             if quiet {

@@ -6,6 +6,7 @@ mod alarms;
 mod bench;
 mod commands;
 mod failures;
+mod jobs;
 mod node_windows;
 mod nodes;
 mod order;

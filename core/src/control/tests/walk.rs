@@ -208,6 +208,7 @@ impl World {
                 // An order can only be lost together with its stream.
                 if faults && self.rng.chance(5) { self.disconnect(agent) } else { self.agents[agent].take(*order) }
             }
+            Action::Job { order } => panic!("no app of the walk tests itself: {order:?}"),
         }
     }
 
