@@ -298,7 +298,7 @@ async fn a_registry_that_asks_for_rest_is_left_alone_with_all_its_references() {
     scene.followed.send(follow(&[("web", "r.example/web"), ("db", "r.example/db")])).unwrap();
     scene.checks.ask(Target::Tag(image("r.example/web"))).await;
     scene.silence(Duration::from_secs(999)).await;
-    assert_eq!(scene.asked().len(), 1);
+    assert_eq!(scene.script.asked.lock().unwrap().len(), 1);
     let mut said = vec![scene.next().await, scene.next().await, scene.next().await];
     said.retain(|one| matches!(one, Observation::Seen { .. }));
     assert_eq!(said.len(), 2);
