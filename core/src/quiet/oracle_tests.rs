@@ -100,8 +100,18 @@ impl Oracle {
     }
 
     fn over(zone: Tz, first: DateTime<Utc>, days: i64) -> Self {
-        let instants = (0..days * 1440).map(|minute| first + TimeDelta::minutes(minute));
-        Self { minutes: instants.map(|at| (at, at.with_timezone(&zone).naive_local())).collect() }
+        let instant = |minute: i64| first + TimeDelta::minutes(minute);
+        let offset = |minute: i64| zone.offset_from_utc_datetime(&instant(minute).naive_utc()).fix();
+        // Asking the zone is what takes the time. No clock changes and changes back within a quarter of an hour.
+        let quarters = (0..days * 1440).step_by(15).map(|start| (start, offset(start)));
+        let minutes = quarters.flat_map(|(start, before)| {
+            let is_calm = offset(start + 14) == before;
+            (start..start + 15).map(move |minute| {
+                let offset = if is_calm { before } else { offset(minute) };
+                (instant(minute), instant(minute).naive_utc() + offset)
+            })
+        });
+        Self { minutes: minutes.collect() }
     }
 
     /// The index of the minute in which a wall time comes, or comes late because clocks jump over it.
