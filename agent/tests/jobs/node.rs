@@ -108,7 +108,8 @@ impl Node {
         loop {
             for container in self.engine.list().await.expect("the engine is up") {
                 if owner(&container.name, &container.labels).is_some_and(|(_, agent)| agent == self.jobs.agent()) {
-                    let inspect = self.engine.inspect(&container.id.0).await.expect("it exists");
+                    // It may be gone since the list was made.
+                    let Ok(inspect) = self.engine.inspect(&container.id.0).await else { continue };
                     if inspect["State"]["Running"] == true {
                         return inspect;
                     }
