@@ -105,7 +105,7 @@ async fn prepare(shared: &Shared, record: &mut Record, candidate: Candidate<'_>)
     let plan = test_plan(candidate.test, &image).map_err(|malformed| Stop::Bad(malformed.to_string()))?;
     engine.create_network(&network_body(&order, &shared.agent)).await?;
     let body = container_body(&order, &shared.agent, candidate.digest, candidate.test);
-    let container = engine.create(&job_name(&order.id), &body).await.map_err(refused_for_the_image)?;
+    let container = engine.create(&job_name(&order.id, &shared.agent), &body).await.map_err(refused_for_the_image)?;
     let watch = Watch::new(engine, &container).await?;
     Ok(Launched { container, watch, plan })
 }

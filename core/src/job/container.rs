@@ -22,10 +22,11 @@ const ENGINE_LOG: (&str, &str) = ("1m", "2");
 /// Most words of an image's own test.
 const LABEL_WORDS_LIMIT: usize = 64;
 
-/// The name of a job's container and network.
+/// The name of a job's container and network. Two fleets may number their jobs alike, so the agent belongs to it: names are
+/// exclusive on an engine.
 #[must_use]
-pub fn job_name(job: &JobId) -> String {
-    format!("nightshift-job-{job}")
+pub fn job_name(job: &JobId, agent: &str) -> String {
+    format!("nightshift-job-{job}-{agent}")
 }
 
 /// The job to which something of this name with these labels belongs, and the agent that made it; `None` for what no job has
@@ -34,7 +35,7 @@ pub fn job_name(job: &JobId) -> String {
 pub fn owner<'a>(name: &str, labels: &'a Labels) -> Option<(JobId, &'a str)> {
     let job: JobId = labels.get(LABEL_JOB)?.parse().ok()?;
     let agent = labels.get(LABEL_JOB_AGENT).filter(|agent| !agent.is_empty())?;
-    (name == job_name(&job)).then_some((job, agent.as_str()))
+    (name == job_name(&job, agent)).then_some((job, agent.as_str()))
 }
 
 fn labels(order: &JobOrder, agent: &str) -> Value {
@@ -46,7 +47,7 @@ fn labels(order: &JobOrder, agent: &str) -> Value {
 pub fn network_body(order: &JobOrder, agent: &str) -> Value {
     let JobWork::SelfTest { test, .. } = &order.work;
     json!({
-        "Name": job_name(&order.id), "Driver": "bridge", "CheckDuplicate": true, "Internal": !test.internet,
+        "Name": job_name(&order.id, agent), "Driver": "bridge", "CheckDuplicate": true, "Internal": !test.internet,
         "Labels": labels(order, agent),
     })
 }
@@ -61,7 +62,7 @@ pub fn container_body(order: &JobOrder, agent: &str, digest: &Digest, test: &Sel
         "Env": env,
         "Labels": labels(order, agent),
         "HostConfig": {
-            "NetworkMode": job_name(&order.id),
+            "NetworkMode": job_name(&order.id, agent),
             "RestartPolicy": { "Name": "no", "MaximumRetryCount": 0 },
             "AutoRemove": false,
             "PublishAllPorts": false,
@@ -168,7 +169,10 @@ mod tests {
         assert_eq!(body["Image"], format!("r.example/web@{}", digest(1)));
         assert_eq!((&host["Memory"], &host["MemorySwap"]), (&json!(1 << 30), &json!(1 << 30)));
         assert_eq!((&host["NanoCpus"], &host["PidsLimit"]), (&json!(1_000_000_000), &json!(512)));
-        assert_eq!((&host["NetworkMode"], &host["RestartPolicy"]["Name"]), (&json!("nightshift-job-j1"), &json!("no")));
+        assert_eq!(
+            (&host["NetworkMode"], &host["RestartPolicy"]["Name"]),
+            (&json!("nightshift-job-j1-a1"), &json!("no"))
+        );
         for key in ["Binds", "Mounts", "PortBindings", "VolumesFrom", "Privileged", "Devices", "CapAdd"] {
             assert!(host.get(key).is_none(), "{key}");
         }
@@ -191,13 +195,14 @@ mod tests {
             Labels::from([(LABEL_JOB.to_owned(), job.to_owned()), (LABEL_JOB_AGENT.to_owned(), agent.to_owned())])
         };
         let ours = labels("j1", "a1");
-        assert_eq!(owner("nightshift-job-j1", &ours), Some(("j1".parse().expect("well formed"), "a1")));
+        assert_eq!(owner("nightshift-job-j1-a1", &ours), Some(("j1".parse().expect("well formed"), "a1")));
         // What an image with such labels runs as.
         assert_eq!(owner("web", &labels("j1", "a1")), None);
-        assert_eq!(owner("nightshift-job-j2", &labels("j1", "a1")), None);
-        assert_eq!(owner("nightshift-job-j1", &Labels::new()), None);
+        assert_eq!(owner("nightshift-job-j2-a1", &labels("j1", "a1")), None);
+        assert_eq!(owner("nightshift-job-j1-a2", &labels("j1", "a1")), None);
+        assert_eq!(owner("nightshift-job-j1-a1", &Labels::new()), None);
         assert_eq!(owner("nightshift-job-", &labels("", "a1")), None);
-        assert_eq!(owner("nightshift-job-j1", &labels("j1", "")), None);
+        assert_eq!(owner("nightshift-job-j1-a1", &labels("j1", "")), None);
     }
 
     #[test]
