@@ -114,7 +114,11 @@ impl Client {
         call_error(&self.server, status)
     }
 
-    async fn call<T>(
+    /// One question, one answer; a lost connection is told from a refusal.
+    ///
+    /// # Errors
+    /// The coordinator refuses, or the connection is lost.
+    pub(crate) async fn call<T>(
         &mut self,
         call: impl AsyncFnOnce(&mut Api) -> Result<Response<T>, Status>,
     ) -> Result<T, CallError> {

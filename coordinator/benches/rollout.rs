@@ -204,6 +204,7 @@ async fn fleet(nodes: usize) -> Cost {
         unknown_after: Duration::from_secs(120),
         heartbeat_interval: Duration::from_secs(5),
         witness: None,
+        triggers: None,
     };
     let (driver, handle) = Driver::open(options).await.expect("opens");
     let shutdown = CancellationToken::new();

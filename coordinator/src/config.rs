@@ -3,6 +3,7 @@
 //! Every key is in `docs/configuration.md`. Relative paths are relative to the folder of the file: the shell that opened it
 //! resolves them, and fills in what is `None` here. No file holds a password: passwords are in files of their own.
 
+mod secrets;
 mod webhooks;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -12,6 +13,7 @@ use std::time::Duration;
 use nightshift_core::config::{self, Host, LogConfig, Problems, RegistryHost, Table};
 use nightshift_core::duration;
 
+pub use secrets::{SecretConfig, SecretSource};
 pub use webhooks::{Proof, Sender, WebhookConfig};
 
 /// Where the coordinator keeps its events and its certificate authority.
@@ -55,6 +57,10 @@ pub struct CoordinatorConfig {
     pub registries: Vec<RegistryConfig>,
     /// Registries that tell of pushes.
     pub webhooks: Vec<WebhookConfig>,
+    /// What triggers of rebuilds may send.
+    pub secrets: Vec<SecretConfig>,
+    /// Certificates (PEM) that are trusted for CI systems besides the system's.
+    pub trigger_ca: Option<PathBuf>,
     /// What is logged, and how.
     pub log: LogConfig,
 }
@@ -123,6 +129,8 @@ fn coordinator(file: &mut Table<'_>) -> Option<CoordinatorConfig> {
     let docker_config = file.optional("docker_config");
     let registries = registries(file);
     let webhooks = webhooks::webhooks(file);
+    let secrets = secrets::secrets(file);
+    let trigger_ca = secrets::trigger_ca(file);
     let log = config::log(file);
     Some(CoordinatorConfig {
         data_dir,
@@ -134,6 +142,8 @@ fn coordinator(file: &mut Table<'_>) -> Option<CoordinatorConfig> {
         docker_config,
         registries,
         webhooks,
+        secrets,
+        trigger_ca,
         log,
     })
 }
@@ -229,6 +239,8 @@ mod tests {
             docker_config: None,
             registries: Vec::new(),
             webhooks: Vec::new(),
+            secrets: Vec::new(),
+            trigger_ca: None,
             log: LogConfig::default(),
         };
         assert_eq!(read("coordinator.toml", ""), Ok(expect));

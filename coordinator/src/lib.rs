@@ -13,5 +13,6 @@ pub mod secret;
 pub mod service;
 pub mod sessions;
 pub mod store;
+pub mod triggers;
 pub mod trust;
 pub mod watcher;

@@ -14,6 +14,7 @@ use chrono::Utc;
 use nightshift_core::ids::NodeName;
 use nightshift_proto::pb::agent_service_server::AgentServiceServer;
 use nightshift_proto::pb::operator_service_server::OperatorServiceServer;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::service::Routes;
@@ -27,6 +28,7 @@ use crate::registry::{self, ImageSource, Registry};
 use crate::secret::Secret;
 use crate::sessions::Sessions;
 use crate::store::{self, SqliteStore, Store};
+use crate::triggers::{self, Fire, Secrets, Triggers};
 use crate::trust::{self, Connections, Role, TokenError, TokenRequest, Trust};
 use crate::watcher;
 
@@ -59,6 +61,10 @@ pub struct Options {
     pub http: http::Limits,
     /// Registries that may tell of pushes.
     pub webhooks: Vec<http::Webhook>,
+    /// What triggers of rebuilds may send.
+    pub secrets: Secrets,
+    /// Authorities that are trusted for CI systems besides the system's.
+    pub trigger_ca: Option<PathBuf>,
 }
 
 /// Why a coordinator does not start, or ended.
@@ -76,6 +82,9 @@ pub enum Error {
     /// The registry client cannot be set up.
     #[error(transparent)]
     Registry(#[from] registry::SetupError),
+    /// Triggers of rebuilds cannot be set up.
+    #[error(transparent)]
+    Triggers(#[from] triggers::SetupError),
     /// The driver ended.
     #[error(transparent)]
     Driver(#[from] driver::Error),
@@ -102,6 +111,8 @@ pub struct Coordinator {
     driver: Driver,
     handle: Handle,
     clock: Clock,
+    triggers: Triggers,
+    fires: mpsc::Receiver<Fire>,
 }
 
 impl Coordinator {
@@ -111,6 +122,8 @@ impl Coordinator {
     /// Something cannot be opened, or the address is taken.
     pub async fn open(options: Options) -> Result<Self, Error> {
         let images = Arc::new(Registry::new(options.registry.clone())?);
+        let triggers = Triggers::new(options.secrets.clone(), options.trigger_ca.as_deref())?;
+        let (outbox, fires) = triggers::queue();
         let data_dir = DataDir::open(&options.data_dir)?;
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&data_dir).await?);
         let clock: Clock = Arc::new(Utc::now);
@@ -122,9 +135,22 @@ impl Coordinator {
             unknown_after: options.unknown_after,
             heartbeat_interval: options.heartbeat_interval,
             witness: None,
+            triggers: Some(outbox),
         })
         .await?;
-        Ok(Self { options, _data_dir: data_dir, store, trust, connections, images, driver, handle, clock })
+        Ok(Self {
+            options,
+            _data_dir: data_dir,
+            store,
+            trust,
+            connections,
+            images,
+            driver,
+            handle,
+            clock,
+            triggers,
+            fires,
+        })
     }
 
     /// Where it listens.
@@ -174,9 +200,12 @@ impl Coordinator {
     /// # Errors
     /// A part that everything depends on failed.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
-        let Self { options, _data_dir, store, trust, mut connections, images, driver, handle, clock } = self;
+        let Self { options, _data_dir, store, trust, mut connections, images, driver, handle, clock, triggers, fires } =
+            self;
         let sessions = Sessions::new(handle.clone(), trust.clone(), clock.clone(), options.heartbeat_interval);
         let operator = Operator::new(handle.clone(), trust.clone(), store, images.clone(), clock.clone());
+        let operator = operator.with_secrets(options.secrets.clone());
+        let triggering = tokio::spawn(triggers.run(fires, handle.clone(), clock.clone()));
         let calls_end = CancellationToken::new();
         let limits = options.http;
         let (checks, asked) = watcher::checks();
@@ -207,6 +236,7 @@ impl Coordinator {
         shutdown.cancel();
         calls_end.cancel();
         watching.abort();
+        triggering.abort();
         // Streams that a client keeps open are cut after the deadline; the agents have heard their goodbye.
         match tokio::time::timeout(DRAIN_DEADLINE, async { tokio::join!(server, http1) }).await {
             Ok((Ok(served), Ok(()))) => served?,

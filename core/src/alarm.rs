@@ -14,6 +14,7 @@ use crate::freshness::CountedFrom;
 use crate::ids::{AppName, NodeName};
 use crate::image::ImageRef;
 use crate::job::JobSubject;
+use crate::rebuild::{RebuildNumber, RebuildOutcome};
 
 /// What somebody must act on. What it says is what was known when it was judged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +63,17 @@ pub enum Alarm {
         /// Why, the last time.
         reason: String,
     },
+    /// The last rebuild of an app brought no new tested digest.
+    Rebuild {
+        /// The app.
+        app: AppName,
+        /// Which rebuild.
+        number: RebuildNumber,
+        /// When it began.
+        started_at: DateTime<Utc>,
+        /// How it ended.
+        outcome: RebuildOutcome,
+    },
     /// A node that should take part is not connected.
     NodeAway {
         /// The node.
@@ -80,6 +92,8 @@ pub enum AlarmKind {
     RegistrySilent,
     /// [`Alarm::JobNotDone`].
     JobNotDone,
+    /// [`Alarm::Rebuild`].
+    Rebuild,
     /// [`Alarm::NodeAway`].
     NodeAway,
 }
@@ -95,6 +109,7 @@ impl AlarmKind {
             Self::Stale => "stale",
             Self::RegistrySilent => "registry_silent",
             Self::JobNotDone => "job_not_done",
+            Self::Rebuild => "rebuild",
             Self::NodeAway => "node_away",
         }
     }
@@ -133,6 +148,7 @@ impl Alarm {
             Self::Stale { .. } => AlarmKind::Stale,
             Self::RegistrySilent { .. } => AlarmKind::RegistrySilent,
             Self::JobNotDone { .. } => AlarmKind::JobNotDone,
+            Self::Rebuild { .. } => AlarmKind::Rebuild,
             Self::NodeAway { .. } => AlarmKind::NodeAway,
         }
     }
@@ -141,7 +157,10 @@ impl Alarm {
     #[must_use]
     pub const fn app(&self) -> Option<&AppName> {
         match self {
-            Self::Stale { app, .. } | Self::RegistrySilent { app, .. } | Self::JobNotDone { app, .. } => Some(app),
+            Self::Stale { app, .. }
+            | Self::RegistrySilent { app, .. }
+            | Self::JobNotDone { app, .. }
+            | Self::Rebuild { app, .. } => Some(app),
             Self::NodeAway { .. } => None,
         }
     }
@@ -151,7 +170,7 @@ impl Alarm {
     pub const fn node(&self) -> Option<&NodeName> {
         match self {
             Self::NodeAway { node, .. } => Some(node),
-            Self::Stale { .. } | Self::RegistrySilent { .. } | Self::JobNotDone { .. } => None,
+            Self::Stale { .. } | Self::RegistrySilent { .. } | Self::JobNotDone { .. } | Self::Rebuild { .. } => None,
         }
     }
 
@@ -181,6 +200,13 @@ impl fmt::Display for Alarm {
             }
             Self::JobNotDone { app, subject, tries, reason } => {
                 write!(f, "the {subject} of {app} could not be done {tries} times: {reason}")
+            }
+            Self::Rebuild { app, number, started_at, outcome } => {
+                write!(
+                    f,
+                    "rebuild {number} of {app}, begun {}, brought no new tested digest: {outcome}",
+                    second(started_at)
+                )
             }
             Self::NodeAway { node, since } => write!(f, "node {node} is not connected since {}", second(since)),
         }

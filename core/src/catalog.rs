@@ -15,6 +15,7 @@ use crate::instance::InstanceView;
 use crate::labels::Labels;
 use crate::mutation::{Rule, broken};
 use crate::platform::Platform;
+use crate::rebuild::{OpenRebuild, RebuildCause, Rebuilds, TriggerState};
 use crate::release::{KnownGoodBy, Quarantine, Release, TestReport};
 use crate::rollout::{Rollout, Step, StepState};
 use crate::signature::Signature;
@@ -115,6 +116,8 @@ pub struct App {
     pub tagged: Option<Digest>,
     /// Instances by node and container name.
     pub adopted: BTreeMap<(NodeName, String), Adopted>,
+    /// How it was and will be built again.
+    pub rebuilds: Rebuilds,
 }
 
 impl App {
@@ -307,10 +310,7 @@ impl Catalog {
         let at = recorded.at;
         match &recorded.event {
             Event::AppApplied { spec, version, .. } => self.app_applied(spec, *version, at),
-            Event::AppEnabled { app, enabled, .. } => self.with(app, |app| {
-                app.enabled = *enabled;
-                app.enabled_at = Some(at);
-            }),
+            Event::AppEnabled { app, enabled, .. } => self.with(app, |app| app.set_enabled(*enabled, at)),
             Event::AppRemoved { app, .. } => drop(self.apps.remove(app)),
             Event::TagChosen { app, tag } => self.with(app, |app| {
                 app.tag = Some(tag.clone());
@@ -346,6 +346,11 @@ impl Catalog {
             Event::InstanceForgotten { app, node, container } => self.with(app, |app| {
                 app.adopted.remove(&(node.clone(), container.clone()));
             }),
+            Event::RebuildStarted { app, .. }
+            | Event::RebuildTriggered { app, .. }
+            | Event::RebuildTriggerFailed { app, .. }
+            | Event::RebuildEnded { app, .. }
+            | Event::RebuildMissed { app, .. } => self.with(app, |app| app.rebuild(&recorded.event, at)),
             Event::NodeEnrolled { node } => self.nodes.entry(node.clone()).or_default().enrolled_at = Some(at),
             Event::NodeLabelled { node, labels } => {
                 self.nodes.entry(node.clone()).or_default().labels.clone_from(labels);
@@ -407,6 +412,12 @@ impl Catalog {
 
     fn app_applied(&mut self, spec: &AppSpec, version: SpecVersion, at: DateTime<Utc>) {
         let before = self.apps.remove(&spec.name);
+        let mut rebuilds = before.as_ref().map(|app| app.rebuilds.clone()).unwrap_or_default();
+        // A schedule that stays keeps what is due; a new one counts from now on.
+        let schedule = |spec: &AppSpec| spec.rebuild.as_ref().and_then(|rebuild| rebuild.schedule.clone());
+        if before.as_ref().and_then(|app| schedule(&app.spec)) != schedule(spec) {
+            rebuilds.schedule_from(spec.rebuild.as_ref(), at);
+        }
         // Digests of one repository mean nothing in another: a new reference starts with an empty history.
         let same = before.filter(|app| app.spec.image.repository == spec.image.repository);
         let mut app = same.unwrap_or_else(|| App {
@@ -420,7 +431,9 @@ impl Catalog {
             tag: None,
             tagged: None,
             adopted: BTreeMap::new(),
+            rebuilds: Rebuilds::default(),
         });
+        app.rebuilds = rebuilds;
         if app.spec.image != spec.image || app.spec.tags != spec.tags {
             app.tagged = None;
         }
@@ -482,6 +495,40 @@ impl App {
             release.unsigned = None;
         }
         self.trim();
+    }
+
+    fn set_enabled(&mut self, enabled: bool, at: DateTime<Utc>) {
+        self.enabled = enabled;
+        self.enabled_at = Some(at);
+        self.rebuilds.schedule_from(self.spec.rebuild.as_ref(), at);
+    }
+
+    /// Folds a fact about its rebuilds.
+    fn rebuild(&mut self, event: &Event, at: DateTime<Utc>) {
+        let spec = self.spec.rebuild.as_ref();
+        if let Event::RebuildStarted { number, image, cause, deadline_at, .. } = event {
+            if let RebuildCause::Schedule { due } = cause {
+                self.rebuilds.schedule_from(spec, *due);
+            }
+            self.rebuilds.started(OpenRebuild {
+                number: *number,
+                cause: cause.clone(),
+                image: image.clone(),
+                started_at: at,
+                deadline_at: *deadline_at,
+                trigger: TriggerState::Due(at),
+                failures: 0,
+                last_failure: None,
+            });
+        } else if let Event::RebuildTriggered { number, .. } = event {
+            self.rebuilds.triggered(*number, at);
+        } else if let Event::RebuildTriggerFailed { number, reason, retry_at, .. } = event {
+            self.rebuilds.trigger_failed(*number, reason, *retry_at);
+        } else if let Event::RebuildEnded { number, outcome, .. } = event {
+            self.rebuilds.ended(*number, outcome, at);
+        } else if let Event::RebuildMissed { last, .. } = event {
+            self.rebuilds.schedule_from(spec, *last);
+        }
     }
 
     fn known_good(&mut self, digest: &Digest, because: KnownGoodBy, at: DateTime<Utc>) {

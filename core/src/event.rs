@@ -15,10 +15,11 @@ use serde::{Deserialize, Serialize};
 use crate::alarm::Alarm;
 use crate::catalog::Availability;
 use crate::ids::{AppName, ContainerId, Epoch, Generation, JobId, NodeName, RolloutId, SpecVersion, StepIndex};
-use crate::image::Digest;
+use crate::image::{Digest, ImageRef};
 use crate::job::{JobOutcome, JobSubject};
 use crate::labels::Labels;
 use crate::platform::Platform;
+use crate::rebuild::{RebuildCause, RebuildNumber, RebuildOutcome};
 use crate::release::{KnownGoodBy, TestReport};
 use crate::rollout::{Overrides, PlannedStep, RolloutState, StepFate};
 use crate::signature::{Signature, Unverified};
@@ -360,6 +361,57 @@ pub enum Event {
         ends: DateTime<Utc>,
         /// How many.
         windows: u32,
+    },
+    /// A rebuild begins: stored before anybody is told to build.
+    RebuildStarted {
+        /// The app.
+        app: AppName,
+        /// Its number.
+        number: RebuildNumber,
+        /// What is to be built.
+        image: ImageRef,
+        /// Why.
+        cause: RebuildCause,
+        /// By when a new tested digest must be there.
+        deadline_at: DateTime<Utc>,
+    },
+    /// The CI system has taken the request.
+    RebuildTriggered {
+        /// The app.
+        app: AppName,
+        /// The rebuild.
+        number: RebuildNumber,
+    },
+    /// The CI system has not taken the request.
+    RebuildTriggerFailed {
+        /// The app.
+        app: AppName,
+        /// The rebuild.
+        number: RebuildNumber,
+        /// What happened.
+        reason: String,
+        /// When it is tried again, if it is.
+        retry_at: Option<DateTime<Utc>>,
+    },
+    /// A rebuild is over.
+    RebuildEnded {
+        /// The app.
+        app: AppName,
+        /// The rebuild.
+        number: RebuildNumber,
+        /// How.
+        outcome: RebuildOutcome,
+    },
+    /// Rebuilds were due while nobody could begin them, and it is too late now.
+    RebuildMissed {
+        /// The app.
+        app: AppName,
+        /// When the first of them was due.
+        first: DateTime<Utc>,
+        /// When the last of them was due.
+        last: DateTime<Utc>,
+        /// How many.
+        count: u32,
     },
     /// A state began that somebody must act on.
     AlarmRaised {

@@ -14,6 +14,7 @@ use crate::ids::{AppName, NodeName};
 use crate::image::{Digest, ImageRef};
 use crate::instance::{ImageReport, ImageState, InstanceView, PullProgress};
 use crate::platform::Platform;
+use crate::rebuild::RebuildNumber;
 use lookups::Lookups;
 pub use lookups::{Lookup, LookupFailure};
 
@@ -73,6 +74,8 @@ pub struct ConnectedNode {
 /// Everything that agents and registries told since this coordinator started.
 #[derive(Debug, Clone, Default)]
 pub struct Fleet {
+    /// The last request to a CI system for each app: which, and when it was sent.
+    triggers: BTreeMap<AppName, (RebuildNumber, u32, DateTime<Utc>)>,
     connected: BTreeMap<NodeName, ConnectedNode>,
     /// Nodes with instances of an app: nobody walks over thousands of nodes for the three that matter.
     homes: BTreeMap<AppName, BTreeSet<NodeName>>,
@@ -81,6 +84,18 @@ pub struct Fleet {
 }
 
 impl Fleet {
+    /// A request that starts a build is on its way.
+    pub fn trigger_requested(&mut self, app: AppName, number: RebuildNumber, attempt: u32, now: DateTime<Utc>) {
+        self.triggers.insert(app, (number, attempt, now));
+    }
+
+    /// When this very request was sent, if it was since the coordinator started.
+    #[must_use]
+    pub fn trigger_sent(&self, app: &AppName, number: RebuildNumber, attempt: u32) -> Option<DateTime<Utc>> {
+        let (of, which, at) = self.triggers.get(app)?;
+        (*of == number && *which == attempt).then_some(*at)
+    }
+
     /// A node's agent connected: what was known of it before no longer counts.
     pub fn connect(&mut self, node: NodeName, facts: NodeFacts, now: DateTime<Utc>) {
         self.last_seen.insert(node.clone(), now);

@@ -141,7 +141,12 @@ impl Judge<'_> {
             | Event::WindowNotUsed { .. }
             | Event::WindowMissed { .. }
             | Event::StepRequeued { .. }
-            | Event::StepSkipped { .. } => {}
+            | Event::StepSkipped { .. }
+            | Event::RebuildStarted { .. }
+            | Event::RebuildTriggered { .. }
+            | Event::RebuildTriggerFailed { .. }
+            | Event::RebuildEnded { .. }
+            | Event::RebuildMissed { .. } => {}
             Event::AlarmRaised { alarm } => {
                 let news = !self.ledger.alarms.contains(&alarm.key());
                 self.demand(news, "I10", || format!("an alarm begins that holds already: {alarm}"));

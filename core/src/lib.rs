@@ -25,6 +25,7 @@ pub mod mutation;
 pub mod platform;
 pub mod precedence;
 pub mod quiet;
+pub mod rebuild;
 pub mod recreate;
 pub mod release;
 pub mod replace;

@@ -17,6 +17,8 @@ pub const DEFAULT_SUITE: &str = "default";
 
 /// Most reports kept of one release: a CI that reports in a loop must not fill the memory.
 pub const REPORT_LIMIT: usize = 100;
+/// Reports kept of one suite of one digest. A build that comes out the same every night is reported every night.
+const REPEAT_LIMIT: usize = 10;
 
 /// Whether a suite passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -139,12 +141,20 @@ impl Release {
     }
 
     /// Keeps one more report. Nightshift's own tests are repeated as they grow too old: of so many the oldest that passed is
-    /// dropped, for a newer one says more.
+    /// dropped, for a newer one says more. Of the same suite of CI, which a rebuild repeats, the first is kept, which says since
+    /// when it passes, and the newest. (A failed one ends the suite.)
     pub(crate) fn remember(&mut self, report: TestReport) {
         if report.kind == TestKind::SelfTest && self.reports.len() >= REPORT_LIMIT {
             let old = |known: &TestReport| known.kind == TestKind::SelfTest && known.result == TestResult::Passed;
             if let Some(oldest) = self.reports.iter().position(old) {
                 self.reports.remove(oldest);
+            }
+        }
+        if report.kind == TestKind::Ci {
+            let same = |old: &TestReport| old.kind == report.kind && old.suite == report.suite;
+            let places: Vec<_> = (0..self.reports.len()).filter(|place| same(&self.reports[*place])).collect();
+            if let Some(second) = places.get(1).filter(|_| places.len() >= REPEAT_LIMIT) {
+                self.reports.remove(*second);
             }
         }
         self.reports.push(report);

@@ -34,6 +34,7 @@ pub(crate) fn web() -> AppSpec {
         hooks: Hooks::default(),
         self_test: None,
         after: Vec::new(),
+        rebuild: None,
     }
 }
 

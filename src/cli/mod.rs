@@ -11,6 +11,7 @@ mod doctor;
 mod events;
 mod node;
 mod quiet;
+mod rebuild;
 mod rehearse;
 mod release;
 mod rollback;

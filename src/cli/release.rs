@@ -1,12 +1,14 @@
 //! `nightshift release`: what is known of an app's digests, and what CI and people say of them.
 
+use std::time::Duration;
+
 use clap::{Subcommand, ValueEnum};
 use nightshift_core::ids::AppName;
 use nightshift_core::image::Digest;
 use nightshift_core::release::DEFAULT_SUITE;
 use nightshift_proto::pb;
 
-use super::Session;
+use super::{Session, parse_duration, rebuild};
 use crate::failure::{Exit, Failure};
 use crate::view::all;
 use crate::view::job::JobLog;
@@ -55,6 +57,17 @@ enum Verb {
         #[arg(long, default_value = "", hide_default_value = true)]
         url: String,
     },
+    /// Have the app built again now, as its file says
+    Rebuild {
+        /// Name of the app
+        app: AppName,
+        /// Why, for the audit log
+        #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+        reason: String,
+        /// Wait until a new tested digest is there, or for this long (exit code 4 when the time runs out)
+        #[arg(long, num_args = 0..=1, value_name = "DURATION", value_parser = parse_duration)]
+        wait: Option<Option<Duration>>,
+    },
     /// Bar a digest: no rollout starts it any more
     Quarantine(Mark),
     /// Lift the quarantine of a digest
@@ -94,6 +107,7 @@ pub(crate) async fn run(args: Args, session: &Session) -> Result<Exit, Failure> 
             let release = session.client().await?.ask(async |api| api.report_test(request).await).await?;
             session.output.show(&Release::from(release))?;
         }
+        Verb::Rebuild { app, reason, wait } => return rebuild::run(app, reason, wait, session).await,
         Verb::Quarantine(mark) => set_quarantine(mark, true, session).await?,
         Verb::Clear(mark) => set_quarantine(mark, false, session).await?,
     }

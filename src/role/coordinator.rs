@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
-use nightshift_coordinator::config::{self, CoordinatorConfig, WebhookConfig};
+use nightshift_coordinator::config::{self, CoordinatorConfig, SecretSource, WebhookConfig};
 use nightshift_coordinator::secret::Secret;
 use nightshift_coordinator::service::{Coordinator, Options};
+use nightshift_coordinator::triggers::Secrets;
 use nightshift_coordinator::{http, registry};
 use nightshift_core::docker_config::Credentials;
 use tokio_util::sync::CancellationToken;
@@ -116,6 +117,12 @@ fn options(file: &Path, config: CoordinatorConfig) -> Result<Options, Failure> {
         }
     }
     let webhooks = config.webhooks.into_iter().map(|webhook| with_secret(file, webhook)).collect::<Result<_, _>>()?;
+    let mut secrets = config.secrets;
+    for secret in &mut secrets {
+        if let SecretSource::File(path) = &mut secret.source {
+            *path = role::beside(file, std::mem::take(path));
+        }
+    }
     let docker_config = config.docker_config.map(|path| role::beside(file, path)).or_else(users_docker_config);
     Ok(Options {
         data_dir: role::beside(file, config.data_dir),
@@ -127,6 +134,8 @@ fn options(file: &Path, config: CoordinatorConfig) -> Result<Options, Failure> {
         registry: registry::Options { insecure, ca_files, docker_config, credentials },
         http: http::Limits::default(),
         webhooks,
+        secrets: Secrets::new(secrets),
+        trigger_ca: config.trigger_ca.map(|path| role::beside(file, path)),
     })
 }
 

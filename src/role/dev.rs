@@ -18,6 +18,7 @@ use nightshift_agent::limits::Limits;
 use nightshift_agent::service::{self as agent, EngineSource, TokenSource};
 use nightshift_coordinator::config::{DEFAULT_HEARTBEAT_INTERVAL, DEFAULT_UNKNOWN_AFTER};
 use nightshift_coordinator::service::{Coordinator, Options};
+use nightshift_coordinator::triggers::Secrets;
 use nightshift_coordinator::{http, registry};
 use nightshift_core::config::{LogConfig, LogFormat};
 use nightshift_core::ids::NodeName;
@@ -90,6 +91,8 @@ async fn serve(args: Args, shutdown: CancellationToken) -> Result<(), Failure> {
         registry: registry::Options { insecure, docker_config: docker_config.clone(), ..registry::Options::default() },
         http: http::Limits::default(),
         webhooks: Vec::new(),
+        secrets: Secrets::default(),
+        trigger_ca: None,
     };
     let coordinator = Coordinator::open(options).await.map_err(|error| role::failed(&error))?;
     let address = coordinator.address();

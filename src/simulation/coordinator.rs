@@ -148,6 +148,7 @@ impl Host {
             unknown_after: self.parts.unknown_after,
             heartbeat_interval: self.parts.heartbeat_interval,
             witness: Some(witness.clone()),
+            triggers: None,
         };
         let (driver, handle) = match Driver::open(options).await {
             Ok(opened) => opened,

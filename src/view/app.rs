@@ -7,6 +7,7 @@ use nightshift_proto::pb;
 use serde::Serialize;
 
 use super::age::{Age, Freshness};
+use super::rebuild::Rebuilds;
 use super::release::Release;
 use super::{Wait, all, instant, json, json_outline, text, wait_lines, word};
 use crate::output::table::{facts, or_nothing, parts, short_digest, table};
@@ -32,6 +33,8 @@ pub(crate) struct App {
     /// The quiet hours now.
     pub(crate) window: Option<Window>,
     pub(crate) freshness: Freshness,
+    /// How it is built again.
+    pub(crate) rebuilds: Option<Rebuilds>,
     pub(crate) spec: serde_json::Value,
 }
 
@@ -81,6 +84,7 @@ impl From<pb::App> for App {
             waiting_on: all(app.waiting_on),
             window: app.window.map(window),
             freshness: app.freshness.map(Freshness::from).unwrap_or_default(),
+            rebuilds: app.rebuilds.map(Rebuilds::from),
             spec: json(&app.spec_json),
         }
     }
@@ -133,6 +137,11 @@ impl App {
     }
 }
 
+/// Lines below each other behind the name of a fact.
+fn indented(lines: &str) -> String {
+    lines.replace('\n', "\n              ")
+}
+
 impl Human for App {
     fn human(&self, page: &Page) -> String {
         let release = |release: &Option<Release>| match release {
@@ -153,6 +162,8 @@ impl Human for App {
             ("last tested", self.freshness.last_tested()),
             ("window", window),
             ("rollout", or_nothing(self.rollout.as_deref())),
+            ("next rebuild", self.rebuilds.as_ref().map_or_else(String::new, |rebuilds| rebuilds.next(page))),
+            ("rebuilds", self.rebuilds.as_ref().map_or_else(String::new, |rebuilds| indented(&rebuilds.known(page)))),
             ("waiting on", wait_lines(&self.waiting_on, page, "            ")),
         ]);
         let row = |instance: &Instance| {

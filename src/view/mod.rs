@@ -12,6 +12,7 @@ pub(crate) mod event;
 pub(crate) mod job;
 pub(crate) mod node;
 pub(crate) mod quiet;
+pub(crate) mod rebuild;
 pub(crate) mod rehearsal;
 pub(crate) mod release;
 pub(crate) mod rollout;

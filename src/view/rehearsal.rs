@@ -262,6 +262,11 @@ fn entry(recorded: &Recorded, rollouts: &[Rollout]) -> Option<Entry> {
         | Event::StepRequeued { .. }
         | Event::JobOrdered { .. }
         | Event::JobEnded { .. }
+        | Event::RebuildStarted { .. }
+        | Event::RebuildTriggered { .. }
+        | Event::RebuildTriggerFailed { .. }
+        | Event::RebuildEnded { .. }
+        | Event::RebuildMissed { .. }
         | Event::AlarmRaised { .. }
         | Event::AlarmCleared { .. }
         | Event::RollbackPlanned { .. } => return None,

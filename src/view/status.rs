@@ -62,7 +62,15 @@ impl From<pb::Alarm> for Alarm {
 
 impl Human for Status {
     fn human(&self, page: &Page) -> String {
-        parts([self.head(), self.alarms(), self.apps(page), self.waits(page), self.rollouts(page), self.nodes(page)])
+        parts([
+            self.head(),
+            self.alarms(),
+            self.apps(page),
+            self.waits(page),
+            self.rollouts(page),
+            self.rebuilds(page),
+            self.nodes(page),
+        ])
     }
 }
 
@@ -131,6 +139,13 @@ impl Status {
         };
         let header = ["ROLLOUT", "APP", "STATE", "STEPS", "TO", "IN WORK"];
         table(page, header, self.rollouts.iter().map(row), "no rollout is open")
+    }
+
+    /// When apps are built again, and how that went the last time.
+    fn rebuilds(&self, page: &Page) -> String {
+        let built = self.apps.iter().filter_map(|app| Some((app, app.rebuilds.as_ref()?)));
+        let rows = built.map(|(app, rebuilds)| [app.name.clone(), rebuilds.next(page), rebuilds.known(page)]);
+        table(page, ["APP", "NEXT REBUILD", "LAST"], rows, "")
     }
 
     /// Nodes that someone may have to look after.

@@ -31,6 +31,8 @@ pub(crate) struct Script {
     pub(crate) watches: Vec<Watch>,
     /// What successive calls of `ListEvents` stream.
     pub(crate) events: Vec<Vec<pb::Event>>,
+    /// What successive calls of `GetRebuild` answer; when all are told, that it goes on.
+    pub(crate) rebuilds: Vec<pb::Rebuild>,
     /// No apps, no nodes, nothing.
     pub(crate) empty: bool,
 }
@@ -46,6 +48,7 @@ struct State {
     refusal: Option<Status>,
     watches: Mutex<VecDeque<Watch>>,
     events: Mutex<VecDeque<Vec<pb::Event>>>,
+    rebuilds: Mutex<VecDeque<pb::Rebuild>>,
     empty: bool,
     seen: Mutex<Vec<String>>,
 }
@@ -73,6 +76,15 @@ macro_rules! service {
                 let make: fn(bool) -> pb::$answer = $make;
                 Ok(Response::new(make(self.empty)))
             })*
+
+            async fn get_rebuild(
+                &self,
+                request: Request<pb::GetRebuildRequest>,
+            ) -> Result<Response<pb::Rebuild>, Status> {
+                self.enter(&request)?;
+                let mut next = self.rebuilds.lock().expect("no panic");
+                Ok(Response::new(next.pop_front().unwrap_or_else(fixture::rebuilding)))
+            }
 
             type WatchRolloutStream = Streamed<pb::Rollout>;
             async fn watch_rollout(
@@ -113,6 +125,7 @@ service! {
     report_test: ReportTestRequest => Release = |_| fixture::tested();
     set_quarantine: SetQuarantineRequest => Release = |_| fixture::quarantined();
     list_job_logs: ListJobLogsRequest => ListJobLogsResponse = |empty| fixture::job_logs(empty);
+    rebuild_app: RebuildAppRequest => Rebuild = |_| fixture::rebuilding();
     plan_rollout: StartRolloutRequest => RolloutPlan = |_| fixture::plan();
     start_rollout: StartRolloutRequest => Rollout = |_| fixture::waiting();
     rollback: RollbackRequest => Rollout = |_| fixture::waiting();
@@ -249,6 +262,7 @@ fn serve(script: Script, address: &str, identity: Identity) -> (Runtime, Arc<Sta
         refusal: script.refusal,
         watches: Mutex::new(script.watches.into()),
         events: Mutex::new(script.events.into()),
+        rebuilds: Mutex::new(script.rebuilds.into()),
         empty: script.empty,
         seen: Mutex::default(),
     });

@@ -154,6 +154,49 @@ pub(crate) fn app() -> pb::App {
             last_tested: Some(age(1, pb::AgeOrigin::FirstSeen, pb::AgeState::Fresh)),
             stale: 1,
         }),
+        rebuilds: Some(pb::Rebuilds {
+            schedule: "30 2 * * * America/Moncton".into(),
+            next_due: at(109_800),
+            open: None,
+            last: Some(overdue()),
+        }),
+    }
+}
+
+/// A rebuild that has just begun.
+pub(crate) fn rebuilding() -> pb::Rebuild {
+    pb::Rebuild {
+        app: "web".into(),
+        number: 8,
+        state: "waiting".into(),
+        message: "the CI system is being told".into(),
+        started_at: at(0),
+        deadline_at: at(7_200),
+        ..pb::Rebuild::default()
+    }
+}
+
+/// The same when it has brought a digest.
+pub(crate) fn rebuilt() -> pb::Rebuild {
+    pb::Rebuild {
+        state: "tested".into(),
+        message: "sha256:aaaaaaaaaaaa has passed its tests".into(),
+        ended: true,
+        deadline_at: None,
+        ended_at: at(900),
+        digest: digest('a'),
+        ..rebuilding()
+    }
+}
+
+/// One that has not.
+pub(crate) fn overdue() -> pb::Rebuild {
+    pb::Rebuild {
+        number: 7,
+        state: "overdue".into(),
+        message: "no new digest came and no report".into(),
+        digest: String::new(),
+        ..rebuilt()
     }
 }
 

@@ -1,5 +1,7 @@
 //! The whole output of each verb, for people and for scripts.
 
+use nightshift_proto::pb;
+
 use crate::double::{Double, Script};
 use crate::fixture;
 
@@ -52,6 +54,7 @@ fn every_verb_shows_its_answer() {
         ("release_show_prefix", &["release", "show", "web", b]),
         ("release_show_log", &["release", "show", "web", b, "--log"]),
         ("release_report", &["release", "report", "web", "--digest", &a, "--result", "passed"]),
+        ("release_rebuild", &["release", "rebuild", "web", "--reason", "a fix is out"]),
         ("release_quarantine", &["release", "quarantine", "web", &a, "--reason", "leaks memory"]),
         ("release_clear", &["release", "clear", "web", &a, "--reason", "fixed"]),
         ("rollout_plan", &["rollout", "plan", "web"]),
@@ -150,6 +153,7 @@ fn each_verb_asks_exactly_what_was_typed() {
             "--url",
             "https://ci",
         ],
+        &["release", "rebuild", "web", "--reason", "openssl"],
         &["release", "quarantine", "web", digest, "--reason", "bad"],
         &["release", "clear", "web", digest, "--reason", "good"],
         &["token", "create", "ci", "--app", "web", "--app", "db", "--lifetime", "90d", "--name", "travis"],
@@ -161,6 +165,25 @@ fn each_verb_asks_exactly_what_was_typed() {
         assert_eq!(double.run(arguments).exit, 0, "{arguments:?}");
     }
     insta::assert_snapshot!("requests", double.seen().join("\n"));
+}
+
+#[test]
+fn whoever_waits_for_a_rebuild_is_told_how_it_ended() {
+    let mut text = String::new();
+    let wait = &["release", "rebuild", "web", "--reason", "a fix is out", "--wait"][..];
+    let (told, ended) = (
+        pb::Rebuild { state: "triggered".into(), message: "the CI system builds".into(), ..fixture::rebuilding() },
+        true,
+    );
+    for (rebuilds, arguments) in [
+        (vec![told.clone(), fixture::rebuilt()], wait),
+        (vec![pb::Rebuild { number: 8, ended, ..fixture::overdue() }], wait),
+        (vec![told], &[wait, &["1s"]].concat()),
+    ] {
+        let double = Double::scripted(Script { rebuilds, ..Script::default() });
+        text.push_str(&double.run(arguments).transcript(arguments));
+    }
+    insta::assert_snapshot!("rebuild_wait", text);
 }
 
 #[test]

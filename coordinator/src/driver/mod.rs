@@ -18,14 +18,16 @@ use nightshift_core::catalog::App;
 use nightshift_core::control::Control;
 use nightshift_core::event::{Actor, Event, Recorded};
 use nightshift_core::fleet::Fleet;
-use nightshift_core::ids::{NodeName, RolloutId};
+use nightshift_core::ids::{AppName, NodeName, RolloutId};
 use nightshift_core::instance::Prepull;
 use nightshift_core::mutation::{Rule, broken};
+use nightshift_core::rebuild::{RebuildBy, RebuildNumber};
 use nightshift_core::rollout::Action;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::store::{self, Store};
+use crate::triggers::{self, Fire};
 use crate::watcher::{Followed, Unsigned};
 pub use handle::{Asked, Handle, NodeSaid, Refusal, RegistryFailure, View};
 use handle::{Message, Question};
@@ -61,6 +63,8 @@ pub struct Options {
     pub heartbeat_interval: Duration,
     /// Who looks on, if anybody does.
     pub witness: Option<Witness>,
+    /// Who sends the requests that make CI systems build; without it nobody does.
+    pub triggers: Option<triggers::Outbox>,
 }
 
 /// Why a driver ended.
@@ -97,6 +101,7 @@ pub struct Driver {
     followed: watch::Sender<Followed>,
     ids: u32,
     witness: Option<Witness>,
+    triggers: Option<triggers::Outbox>,
 }
 
 impl Driver {
@@ -125,6 +130,7 @@ impl Driver {
             followed,
             ids: 0,
             witness: options.witness,
+            triggers: options.triggers,
         };
         Ok((driver, Handle::new(outbox, changed, following)))
     }
@@ -224,6 +230,23 @@ impl Driver {
                 tracing::info!(node = %order.node, app = %order.app, job = %order.id, %subject, "job ordered");
                 self.sessions.job(&order);
             }
+            Action::Trigger { app, number, attempt } => self.trigger(app, number, attempt),
+        }
+    }
+
+    /// Has a request sent. One that finds no room, or whose answer is lost, is asked for again in a while.
+    fn trigger(&mut self, app: AppName, number: RebuildNumber, attempt: u32) {
+        self.fleet.trigger_requested(app.clone(), number, attempt, (self.clock)());
+        let known = self.control.catalog().app(&app);
+        let fire = known.and_then(|known| {
+            let RebuildBy::Http(trigger) = &known.spec.rebuild.as_ref()?.by;
+            let started_at = known.rebuilds.open.as_ref()?.started_at;
+            Some(Fire { app, image: known.spec.image.clone(), number, started_at, attempt, trigger: trigger.clone() })
+        });
+        if let Some((fire, triggers)) = fire.zip(self.triggers.as_ref())
+            && triggers.try_send(fire).is_err()
+        {
+            tracing::warn!(rebuild = %number, "a trigger has to wait: too many are on their way");
         }
     }
 

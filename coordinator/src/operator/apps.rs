@@ -7,6 +7,7 @@ use nightshift_core::control;
 use nightshift_core::event::Event;
 use nightshift_core::ids::AppName;
 use nightshift_core::instance::WatchedApp;
+use nightshift_core::rebuild::RebuildBy;
 use nightshift_core::spec::{AppSpec, UpdateOrder, spec_differences};
 use nightshift_proto::convert::from_timestamp;
 use nightshift_proto::pb;
@@ -25,6 +26,7 @@ impl Operator {
     pub(super) async fn apply_files(&self, request: Request<pb::ApplyRequest>) -> Answer<pb::ApplyResponse> {
         let (by, asked) = self.may_operate(request).await?;
         let specs = read_all(asked.files)?;
+        self.check_secrets(&specs)?;
         self.check_start_first(&specs).await?;
         let wanted = specs.clone();
         let changes = self.driver.ask(move |view| changes(&specs, view.control.catalog())).await?;
@@ -32,6 +34,17 @@ impl Operator {
             self.driver.request(control::Request::Apply(wanted), by).await?;
         }
         Ok(Response::new(pb::ApplyResponse { changes }))
+    }
+
+    /// Whoever may apply an app file must not be able to have a token sent to a server of his own.
+    fn check_secrets(&self, specs: &[AppSpec]) -> Result<(), Status> {
+        for spec in specs {
+            let Some(RebuildBy::Http(trigger)) = spec.rebuild.as_ref().map(|rebuild| &rebuild.by) else { continue };
+            let origin = trigger.origin().map_err(|error| refusal::usage(error.to_string()))?;
+            let refused = |error| refusal::usage(format!("app `{}`, `rebuild.trigger`: {error}", spec.name));
+            self.secrets.check(trigger, &origin).map_err(refused)?;
+        }
+        Ok(())
     }
 
     /// Two containers of one configuration cannot have the same host port: whether that is so only the nodes know.

@@ -8,6 +8,7 @@ mod events;
 mod freshness;
 mod nodes;
 mod quiet;
+mod rebuilds;
 pub(crate) mod refusal;
 mod releases;
 mod reports;
@@ -29,6 +30,7 @@ use crate::driver::{Clock, Handle};
 use crate::metrics;
 use crate::registry::ImageSource;
 use crate::store::Store;
+use crate::triggers::Secrets;
 use crate::trust::{Permission, Principal, Trust};
 pub(crate) use reports::{Kept, Reported};
 pub(crate) use view::instances_current;
@@ -47,6 +49,7 @@ pub struct Operator {
     store: Arc<dyn Store>,
     images: Arc<dyn ImageSource>,
     clock: Clock,
+    secrets: Secrets,
 }
 
 impl Operator {
@@ -59,7 +62,13 @@ impl Operator {
         images: Arc<dyn ImageSource>,
         clock: Clock,
     ) -> Self {
-        Self { driver, trust, store, images, clock }
+        Self { driver, trust, store, images, clock, secrets: Secrets::default() }
+    }
+
+    /// The same, which knows where secrets of triggers may be sent.
+    #[must_use]
+    pub fn with_secrets(self, secrets: Secrets) -> Self {
+        Self { secrets, ..self }
     }
 
     /// What is known, as numbers. Who may see it has been looked at by the one who asks.
@@ -158,6 +167,14 @@ impl OperatorService for Operator {
 
     async fn list_job_logs(&self, request: Request<pb::ListJobLogsRequest>) -> Answer<pb::ListJobLogsResponse> {
         self.job_logs(request).await
+    }
+
+    async fn rebuild_app(&self, request: Request<pb::RebuildAppRequest>) -> Answer<pb::Rebuild> {
+        self.rebuild(request).await
+    }
+
+    async fn get_rebuild(&self, request: Request<pb::GetRebuildRequest>) -> Answer<pb::Rebuild> {
+        self.one_rebuild(request).await
     }
 
     async fn plan_rollout(&self, request: Request<pb::StartRolloutRequest>) -> Answer<pb::RolloutPlan> {

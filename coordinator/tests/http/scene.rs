@@ -7,6 +7,7 @@ use futures::StreamExt as _;
 use nightshift_coordinator::http::{Limits, Webhook};
 use nightshift_coordinator::registry;
 use nightshift_coordinator::service::{Coordinator, Options};
+use nightshift_coordinator::triggers::Secrets;
 use nightshift_proto::pb;
 use nightshift_proto::pb::operator_service_client::OperatorServiceClient;
 use serde_json::{Value, json};
@@ -76,6 +77,8 @@ impl Scene {
             registry: registry::Options::default(),
             http,
             webhooks,
+            secrets: Secrets::default(),
+            trigger_ca: None,
         };
         let coordinator = Coordinator::open(options).await.unwrap();
         let (address, ca_pem) = (coordinator.address(), coordinator.ca_pem().to_owned());

@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{Problems, Table, health, hooks, known_keys, quiet, read, self_test, update};
+use super::{Problems, Table, health, hooks, known_keys, quiet, read, rebuild, self_test, update};
 use crate::ids::AppName;
 use crate::signature::{KEY_LIMIT, PublicKey};
 use crate::spec::{APP_LABEL, AppSpec, Freshness, Gate, InstanceSelector, TestKind};
@@ -53,7 +53,7 @@ fn app(file: &mut Table<'_>) -> Option<AppSpec> {
     let hooks = file.table("hooks", hooks::hooks).unwrap_or_default();
     let self_test = file.table("self_test", self_test::self_test);
     self_test_fits_gate(file, self_test.is_some(), &gate);
-    file.not_yet("rebuild", "nightly rebuilds; let a scheduled job of the CI system build and push the image");
+    let rebuild = file.table("rebuild", rebuild::rebuild).flatten();
     let (name, image, self_test) = (name?, image?, self_test.flatten());
     let own_label = || InstanceSelector::Label { key: APP_LABEL.to_owned(), value: name.to_string() };
     let instances = instances.unwrap_or_else(|| Some(own_label()))?;
@@ -71,6 +71,7 @@ fn app(file: &mut Table<'_>) -> Option<AppSpec> {
         hooks,
         self_test,
         after,
+        rebuild,
     })
 }
 

@@ -12,6 +12,7 @@ mod nearest;
 mod problem;
 mod quiet;
 mod reader;
+mod rebuild;
 mod self_test;
 mod shared;
 mod table;

@@ -31,7 +31,7 @@ pub(super) fn quiet_hours(table: &mut Table<'_>) -> Option<QuietHours> {
 }
 
 /// A time zone; one that is unknown names its nearest neighbour.
-struct KnownZone(Zone);
+pub(super) struct KnownZone(pub(super) Zone);
 
 impl FromStr for KnownZone {
     type Err = String;

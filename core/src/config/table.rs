@@ -240,18 +240,24 @@ impl<'t> Table<'t> {
 
     /// A table with free keys and text as values; empty if it is absent.
     pub fn labels(&mut self, key: &'static str) -> BTreeMap<String, String> {
+        self.texts(key)
+    }
+
+    /// A table with free keys and values that are written as text; empty if it is absent. Each wrong one is reported at its
+    /// place.
+    pub fn texts<T: FromStr<Err: Display>>(&mut self, key: &'static str) -> BTreeMap<String, T> {
         let Some(value) = self.value(key) else { return BTreeMap::new() };
         let path = self.full(key);
         let Some(entries) = value.get_ref().as_table() else {
             self.wrong_type(&path, value, "a table of strings");
             return BTreeMap::new();
         };
-        let labels = entries.iter().filter_map(|(label, value)| {
+        let texts = entries.iter().filter_map(|(label, value)| {
             let path = format!("{path}.{}", excerpt(label.get_ref()));
             let text = self.parse_text(&path, value, "a string", |text| text.parse())?;
             Some((label.get_ref().to_string(), text))
         });
-        labels.collect()
+        texts.collect()
     }
 
     /// Refuses a key that is part of the product, but not of this version.

@@ -8,6 +8,7 @@
 mod alarms;
 mod automatic;
 mod jobs;
+mod rebuilds;
 mod reports;
 mod requests;
 mod start;
@@ -25,6 +26,7 @@ use crate::fleet::Fleet;
 use crate::ids::{AppName, Epoch, RolloutId};
 use crate::job::Jobs;
 use crate::rollout::{Context, Decision, Rejection, RejectionKind, Rollout, WaitingOn};
+pub use rebuilds::TRIGGER_PATIENCE;
 pub use requests::{Request, StartOptions};
 pub use start::Plan;
 pub use start_first::start_first_refusal;
@@ -219,6 +221,7 @@ impl Control {
                     return whole;
                 }
             }
+            self.decide_rebuilds(context, &mut whole);
             self.start_automatically(context, new_id, &mut whole);
             if whole.events.is_empty() {
                 self.order_jobs(context, new_id, &mut whole);

@@ -12,6 +12,8 @@ use crate::event::{Actor, Event, Recorded};
 use crate::fleet::Fleet;
 use crate::ids::{AppName, NodeName, RolloutId, SpecVersion};
 use crate::image::{Digest, ImageRef};
+use crate::rebuild::RebuildNumber;
+use crate::rebuild::trigger::TriggerOutcome;
 use crate::release::{Description, REPORT_LIMIT, Release, TestReport, TestResult};
 use crate::rollout::{Command, Overrides, Rejection, RejectionKind, Rollout};
 use crate::signature::{SIGNATURE_LIMIT, Signature, verify};
@@ -104,6 +106,24 @@ pub enum Request {
         /// Why.
         reason: String,
     },
+    /// Have an app built again.
+    Rebuild {
+        /// The app.
+        app: AppName,
+        /// Why.
+        reason: String,
+    },
+    /// What came of a request to a CI system.
+    TriggerAnswered {
+        /// The app.
+        app: AppName,
+        /// The rebuild.
+        number: RebuildNumber,
+        /// Which request of it.
+        attempt: u32,
+        /// What came.
+        outcome: TriggerOutcome,
+    },
     /// Start a rollout.
     Start {
         /// The app.
@@ -186,6 +206,10 @@ impl Control {
             Request::Signatures { app, digest, signatures } => self.signatures(app, digest, signatures, by, now),
             Request::Quarantine { app, digest, quarantined, reason } => {
                 self.quarantine(app, digest, quarantined, reason)?
+            }
+            Request::Rebuild { app, reason } => self.rebuild(app, reason, now)?,
+            Request::TriggerAnswered { app, number, attempt, outcome } => {
+                self.trigger_answered(&app, number, attempt, &outcome, now)
             }
             Request::Start { app, options, id } => {
                 self.with_context(fleet, now, |context| self.start(&app, &options, &id, context))?
@@ -299,8 +323,12 @@ impl Control {
         let reports = known.release(&digest).map_or(&[][..], |release| release.reports.as_slice());
         let same = |old: &&TestReport| old.kind == report.kind && old.suite == report.suite;
         // Where reports grow too old, one that says the same again is news in time; else it is a repetition.
+        // While a rebuild is under way, so is one about a digest that was built just the same again.
+        let rebuilt_since = known.rebuilds.open.as_ref().map(|open| open.started_at);
         let still_counts = |old: &TestReport| {
-            old.result == TestResult::Failed || max_age.is_none_or(|age| report.at - old.at < age / 2)
+            old.result == TestResult::Failed
+                || (max_age.is_none_or(|age| report.at - old.at < age / 2)
+                    && rebuilt_since.is_none_or(|since| old.at >= since))
         };
         if reports.iter().filter(same).any(|old| old.result == report.result && still_counts(old)) {
             return Ok(Vec::new());
@@ -312,8 +340,10 @@ impl Control {
                 Rejection::new(RejectionKind::Conflict, message).hint("build again: a new digest gets new tests")
             );
         }
-        if reports.len() >= REPORT_LIMIT {
-            let message = format!("{} has {REPORT_LIMIT} test reports already", digest.short());
+        // Repeated reports of a suite are trimmed where they are kept.
+        let suites: BTreeSet<_> = reports.iter().map(|old| (old.kind, &old.suite)).collect();
+        if suites.len() >= REPORT_LIMIT && !reports.iter().any(|old| same(&old)) {
+            let message = format!("{} has test reports of {REPORT_LIMIT} suites already", digest.short());
             return Err(Rejection::new(RejectionKind::Conflict, message));
         }
         Ok(vec![Event::TestReported { app, digest, report, created, platforms, signatures: Vec::new() }])

@@ -39,6 +39,11 @@ impl Event {
             | Self::NodeRemoved { .. }
             | Self::JobOrdered { .. }
             | Self::JobEnded { .. }
+            | Self::RebuildStarted { .. }
+            | Self::RebuildTriggered { .. }
+            | Self::RebuildTriggerFailed { .. }
+            | Self::RebuildEnded { .. }
+            | Self::RebuildMissed { .. }
             | Self::AlarmRaised { .. }
             | Self::AlarmCleared { .. } => None,
         }
@@ -79,6 +84,11 @@ impl Event {
             | Self::NodeRemoved { .. }
             | Self::JobOrdered { .. }
             | Self::JobEnded { .. }
+            | Self::RebuildStarted { .. }
+            | Self::RebuildTriggered { .. }
+            | Self::RebuildTriggerFailed { .. }
+            | Self::RebuildEnded { .. }
+            | Self::RebuildMissed { .. }
             | Self::AlarmRaised { .. }
             | Self::AlarmCleared { .. } => None,
         }
@@ -100,6 +110,11 @@ impl Event {
             | Self::ReleaseKnownGood { app, .. }
             | Self::InstanceAdopted { app, .. }
             | Self::InstanceForgotten { app, .. }
+            | Self::RebuildStarted { app, .. }
+            | Self::RebuildTriggered { app, .. }
+            | Self::RebuildTriggerFailed { app, .. }
+            | Self::RebuildEnded { app, .. }
+            | Self::RebuildMissed { app, .. }
             | Self::JobOrdered { app, .. }
             | Self::JobEnded { app, .. } => Some(app),
             Self::AlarmRaised { alarm } | Self::AlarmCleared { alarm, .. } => alarm.app(),
@@ -145,6 +160,11 @@ impl Event {
             | Self::ReleaseQuarantined { .. }
             | Self::QuarantineCleared { .. }
             | Self::ReleaseKnownGood { .. }
+            | Self::RebuildStarted { .. }
+            | Self::RebuildTriggered { .. }
+            | Self::RebuildTriggerFailed { .. }
+            | Self::RebuildEnded { .. }
+            | Self::RebuildMissed { .. }
             | Self::RolloutPlanned { .. }
             | Self::RolloutMoved { .. }
             | Self::RolloutPromoted { .. }
@@ -195,6 +215,11 @@ impl Event {
             Self::WindowMissed { .. } => "window_missed",
             Self::StepRequeued { .. } => "step_requeued",
             Self::StepSkipped { .. } => "step_skipped",
+            Self::RebuildStarted { .. } => "rebuild_started",
+            Self::RebuildTriggered { .. } => "rebuild_triggered",
+            Self::RebuildTriggerFailed { .. } => "rebuild_trigger_failed",
+            Self::RebuildEnded { .. } => "rebuild_ended",
+            Self::RebuildMissed { .. } => "rebuild_missed",
             Self::AlarmRaised { .. } => "alarm_raised",
             Self::AlarmCleared { .. } => "alarm_cleared",
             Self::RollbackPlanned { .. } => "rollback_planned",

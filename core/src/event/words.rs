@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::event::Event;
+use crate::rebuild::RebuildCause;
 use crate::release::KnownGoodBy;
 
 impl fmt::Display for Event {
@@ -67,18 +68,18 @@ impl fmt::Display for Event {
                 "alarm: step {step} is unknown, its agent has been silent since {}",
                 silent_since.format("%F %T UTC")
             ),
-            Self::WindowNotUsed { until, reason, .. } => {
-                write!(f, "a window is open until {}, and nothing starts yet: {reason}", until.format("%F %T UTC"))
-            }
-            Self::WindowMissed { starts, ends, windows, .. } => {
-                let (starts, ends) = (starts.format("%F %T UTC"), ends.format("%F %T UTC"));
-                let many = if *windows == 1 { "the window".to_owned() } else { format!("{windows} windows") };
-                write!(f, "missed {many} from {starts} to {ends}: the coordinator did not run, or its clock was moved")
+            Self::WindowNotUsed { .. } | Self::WindowMissed { .. } => {
+                f.write_str(&self.of_window().unwrap_or_default())
             }
             Self::StepRequeued { step, reason, .. } => write!(f, "step {step} is put off: {reason}"),
             Self::StepSkipped { step, reason, .. } => write!(f, "step {step} is left out: {reason}"),
             Self::AlarmRaised { alarm } => write!(f, "alarm: {alarm}"),
             Self::AlarmCleared { alarm, .. } => write!(f, "no longer an alarm: {alarm}"),
+            Self::RebuildStarted { .. }
+            | Self::RebuildTriggered { .. }
+            | Self::RebuildTriggerFailed { .. }
+            | Self::RebuildEnded { .. }
+            | Self::RebuildMissed { .. } => f.write_str(&self.of_rebuild().unwrap_or_default()),
             Self::RollbackPlanned { steps, .. } => write!(f, "{} instances go back", steps.len()),
         }
     }
@@ -97,6 +98,54 @@ impl Event {
         }
         let Self::JobEnded { app, node, subject, outcome, .. } = self else { return String::new() };
         format!("{subject} of {app} on {node} {outcome}")
+    }
+
+    /// The sentence about a window, if it is about one.
+    fn of_window(&self) -> Option<String> {
+        if let Self::WindowNotUsed { until, reason, .. } = self {
+            let until = until.format("%F %T UTC");
+            return Some(format!("a window is open until {until}, and nothing starts yet: {reason}"));
+        }
+        let Self::WindowMissed { starts, ends, windows, .. } = self else { return None };
+        let (starts, ends) = (starts.format("%F %T UTC"), ends.format("%F %T UTC"));
+        let many = if *windows == 1 { "the window".to_owned() } else { format!("{windows} windows") };
+        Some(format!("missed {many} from {starts} to {ends}: the coordinator did not run, or its clock was moved"))
+    }
+
+    /// The sentence about a rebuild, if it is about one.
+    fn of_rebuild(&self) -> Option<String> {
+        if let Self::RebuildStarted { app, number, cause, deadline_at, .. } = self {
+            let until = deadline_at.format("%F %T UTC");
+            let why = match cause {
+                RebuildCause::Schedule { due } => format!("due {}:", due.format("%F %T UTC")),
+                RebuildCause::Asked { reason } => format!("{reason};"),
+            };
+            return Some(format!(
+                "rebuild {number} of {app} begins, {why} a new tested digest must be there by {until}"
+            ));
+        }
+        if let Self::RebuildTriggered { app, number } = self {
+            return Some(format!("rebuild {number} of {app} is triggered"));
+        }
+        if let Self::RebuildTriggerFailed { app, number, reason, retry_at } = self {
+            let again = match retry_at {
+                Some(at) => format!("is not triggered yet, again at {}", at.format("%F %T UTC")),
+                None => "cannot be triggered".to_owned(),
+            };
+            return Some(format!("rebuild {number} of {app} {again}: {reason}"));
+        }
+        if let Self::RebuildEnded { app, number, outcome } = self {
+            return Some(format!("rebuild {number} of {app} ended: {outcome}"));
+        }
+        let Self::RebuildMissed { app, first, last, count } = self else { return None };
+        let (first, last) = (first.format("%F %T UTC"), last.format("%F %T UTC"));
+        let many = if *count == 1 {
+            format!("a rebuild of {app} that was due {first}")
+        } else {
+            format!("{count} rebuilds of {app} that were due from {first} to {last}")
+        };
+        let why = "the coordinator did not run, its clock was moved, or another one had not ended";
+        Some(format!("missed {many}: {why}"))
     }
 }
 

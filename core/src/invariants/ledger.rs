@@ -191,6 +191,11 @@ impl Ledger {
             Event::JobOrdered { .. }
             | Event::JobEnded { .. }
             | Event::RolloutPlanned { .. }
+            | Event::RebuildStarted { .. }
+            | Event::RebuildTriggered { .. }
+            | Event::RebuildTriggerFailed { .. }
+            | Event::RebuildEnded { .. }
+            | Event::RebuildMissed { .. }
             | Event::RolloutMoved { .. }
             | Event::RolloutPromoted { .. }
             | Event::RolloutOverridden { .. }

@@ -88,6 +88,16 @@ impl Zone {
         instant.with_timezone(&self.0).date_naive()
     }
 
+    /// The local wall time of the instant.
+    pub(crate) fn wall(self, instant: DateTime<Utc>) -> NaiveDateTime {
+        instant.with_timezone(&self.0).naive_local()
+    }
+
+    /// The instant of a wall time by the rule above; `None` if its date does not exist in this zone.
+    pub(crate) fn instant(self, wall: NaiveDateTime) -> Option<DateTime<Utc>> {
+        self.resolve(wall.date(), wall.time()).map(|resolved| resolved.at)
+    }
+
     /// The instant of a wall time by the rule above; `None` if the date does not exist in this zone.
     pub(super) fn resolve(self, date: NaiveDate, time: NaiveTime) -> Option<Resolved> {
         let local = date.and_time(time);

@@ -105,6 +105,11 @@ impl Rollout {
             | Event::NodeLabelled { .. }
             | Event::NodeAvailabilitySet { .. }
             | Event::NodeRemoved { .. }
+            | Event::RebuildStarted { .. }
+            | Event::RebuildTriggered { .. }
+            | Event::RebuildTriggerFailed { .. }
+            | Event::RebuildEnded { .. }
+            | Event::RebuildMissed { .. }
             | Event::AlarmRaised { .. }
             | Event::AlarmCleared { .. }
             | Event::JobOrdered { .. }

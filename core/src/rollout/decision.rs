@@ -10,6 +10,7 @@ use crate::fleet::Fleet;
 use crate::ids::{AppName, Epoch, NodeName};
 use crate::image::Digest;
 use crate::job::JobOrder;
+use crate::rebuild::RebuildNumber;
 use crate::rollout::{Rollout, WaitingOn};
 use crate::step::StepOrder;
 
@@ -97,5 +98,14 @@ pub enum Action {
     Job {
         /// The whole order, which names the node.
         order: Box<JobOrder>,
+    },
+    /// Send the request that makes a CI system build the app.
+    Trigger {
+        /// The app; its spec names the request.
+        app: AppName,
+        /// The rebuild.
+        number: RebuildNumber,
+        /// How many requests of it have failed: whose answer this will be.
+        attempt: u32,
     },
 }

@@ -18,6 +18,7 @@ use crate::ids::AppName;
 use crate::image::{ImageRef, Repository, repository_of};
 use crate::labels::{Labels, Selector};
 use crate::quiet::QuietHours;
+use crate::rebuild::RebuildSpec;
 use crate::signature::PublicKey;
 use crate::tags::TagPolicy;
 pub use differences::spec_differences;
@@ -62,6 +63,9 @@ pub struct AppSpec {
     pub self_test: Option<SelfTest>,
     /// Apps whose rollouts go first.
     pub after: Vec<AppName>,
+    /// How it is built again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebuild: Option<RebuildSpec>,
 }
 
 impl AppSpec {

@@ -10,6 +10,7 @@
 mod instances;
 mod job;
 mod node;
+mod rebuild;
 mod registry;
 mod stale;
 
@@ -68,6 +69,7 @@ impl Control {
             stale::judge(app, context, &mut judged);
             registry::judge(app, context, &mut judged);
             job::judge(app, &self.jobs, &mut judged);
+            rebuild::judge(app, context, &mut judged);
         }
         for (name, node) in self.catalog.nodes() {
             node::judge(name, node, context, &mut judged);

@@ -12,6 +12,7 @@ pub(super) use crate::instance::{ImageReport, ImageState, InstanceView};
 pub(super) use crate::job::JobOrder;
 pub(super) use crate::labels::Labels;
 use crate::quiet::QuietHours;
+pub(super) use crate::rebuild::RebuildNumber;
 pub(super) use crate::release::TestResult;
 pub(super) use crate::rollout::{
     Action, Command, Overrides, Rejection, RejectionKind, Rollout, RolloutState, Step, WaitingOn,
@@ -31,6 +32,8 @@ pub(super) struct Bench {
     /// Jobs that were ordered and that nobody has taken.
     pub(super) jobs: Vec<JobOrder>,
     pub(super) wake_at: Option<DateTime<Utc>>,
+    /// Requests to CI that were sent, and that nobody has answered.
+    pub(super) triggers: Vec<(RebuildNumber, u32)>,
     /// What becomes of pulls from now on.
     pub(super) pulls: ImageState,
 }
@@ -51,6 +54,7 @@ impl Bench {
             orders: Vec::new(),
             jobs: Vec::new(),
             wake_at: None,
+            triggers: Vec::new(),
             pulls: ImageState::Present,
         };
         let mut spec = web();
@@ -121,6 +125,10 @@ impl Bench {
                     }
                     Action::Order { node, order } => self.orders.push((node, *order)),
                     Action::Job { order } => self.jobs.push(*order),
+                    Action::Trigger { app, number, attempt } => {
+                        self.fleet.trigger_requested(app, number, attempt, at(self.now));
+                        self.triggers.push((number, attempt));
+                    }
                 }
             }
             if quiet {

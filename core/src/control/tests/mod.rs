@@ -11,6 +11,7 @@ mod node_windows;
 mod nodes;
 mod order;
 mod platforms;
+mod rebuilds;
 mod reports;
 mod restart;
 mod scale;

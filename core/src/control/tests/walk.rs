@@ -203,6 +203,7 @@ impl World {
                 self.fleet.requested(&node, app.clone(), digest.clone(), at(self.now));
                 self.wanted.push((place(&self.agents, node), app, digest));
             }
+            Action::Trigger { .. } => panic!("no app here is built again"),
             Action::Order { node, order } => {
                 let agent = place(&self.agents, node);
                 // An order can only be lost together with its stream.
