@@ -15,10 +15,9 @@ use crate::spec::{Gate, TestKind};
 /// Suite that a report belongs to when its sender names none.
 pub const DEFAULT_SUITE: &str = "default";
 
-/// Most reports kept of one release: a CI that reports in a loop must not fill the memory.
+/// Most suites of one release, and reports kept of it, though of each suite at least the first and the newest: a CI that reports
+/// in a loop must not fill the memory.
 pub const REPORT_LIMIT: usize = 100;
-/// Reports kept of one suite of one digest. A build that comes out the same every night is reported every night.
-const REPEAT_LIMIT: usize = 10;
 
 /// Whether a suite passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -140,24 +139,25 @@ impl Release {
         node.is_none_or(|node| self.platforms.is_empty() || self.platforms.iter().any(|image| node.runs(image)))
     }
 
-    /// Keeps one more report. Nightshift's own tests are repeated as they grow too old: of so many the oldest that passed is
-    /// dropped, for a newer one says more. Of the same suite of CI, which a rebuild repeats, the first is kept, which says since
-    /// when it passes, and the newest. (A failed one ends the suite.)
+    /// Keeps one more report. Tests are repeated as they grow too old, and a build that comes out the same is reported each
+    /// night: of too many, one goes that passed between the first of its suite, which says since when it passes, and the newest.
     pub(crate) fn remember(&mut self, report: TestReport) {
-        if report.kind == TestKind::SelfTest && self.reports.len() >= REPORT_LIMIT {
-            let old = |known: &TestReport| known.kind == TestKind::SelfTest && known.result == TestResult::Passed;
-            if let Some(oldest) = self.reports.iter().position(old) {
-                self.reports.remove(oldest);
-            }
-        }
-        if report.kind == TestKind::Ci {
-            let same = |old: &TestReport| old.kind == report.kind && old.suite == report.suite;
-            let places: Vec<_> = (0..self.reports.len()).filter(|place| same(&self.reports[*place])).collect();
-            if let Some(second) = places.get(1).filter(|_| places.len() >= REPEAT_LIMIT) {
-                self.reports.remove(*second);
-            }
+        if self.reports.len() >= REPORT_LIMIT
+            && let Some(place) = self.said_before_and_after(&report)
+        {
+            self.reports.remove(place);
         }
         self.reports.push(report);
+    }
+
+    /// The place of the oldest passed report with an earlier and a later one of its suite.
+    fn said_before_and_after(&self, newest: &TestReport) -> Option<usize> {
+        (0..self.reports.len()).find(|place| {
+            let one = &self.reports[*place];
+            let same = |other: &TestReport| other.kind == one.kind && other.suite == one.suite;
+            let later = || self.reports[place + 1..].iter().any(same);
+            one.result == TestResult::Passed && self.reports[..*place].iter().any(same) && (same(newest) || later())
+        })
     }
 
     /// When the newest report of a kind arrived.
@@ -427,6 +427,28 @@ mod tests {
         assert_eq!(release.reports.len(), REPORT_LIMIT);
         assert_eq!((release.reports[0].result, release.reports[1].kind), (TestResult::Failed, TestKind::Ci));
         assert_eq!(release.reports.last().map(|report| report.at), Some(at(200)));
+    }
+
+    #[test]
+    fn of_a_suite_that_is_repeated_for_ever_the_first_and_the_newest_stay() {
+        let mut release = release(&[]);
+        let of = |suite: usize, second| TestReport {
+            kind: TestKind::Ci,
+            suite: suite.to_string(),
+            result: TestResult::Passed,
+            by: "ci".into(),
+            at: at(second),
+            url: None,
+            from: None,
+        };
+        for night in 0..50 {
+            (0..REPORT_LIMIT).for_each(|suite| release.remember(of(suite, night)));
+        }
+        let kept = |suite: usize| {
+            let of_suite = release.reports.iter().filter(move |report| report.suite == suite.to_string());
+            of_suite.map(|report| report.at).collect::<Vec<_>>()
+        };
+        assert!((0..REPORT_LIMIT).all(|suite| kept(suite) == [at(0), at(49)]), "{:?}", release.reports);
     }
 
     #[test]

@@ -8,10 +8,13 @@ const EXCERPT_LIMIT_CHARS: usize = 60;
 /// What to do about a secret whose value a message does not show.
 pub(super) const SECRET_HINT: &str = "the value is secret and not shown, look at it in the file";
 
+/// Keys that say what a `[[secret]]` is called and where it may be sent.
+const ABOUT_SECRETS: [&str; 3] = ["secret.name", "secret.hosts", "rebuild.trigger.secret"];
+
 /// Whether a key holds what no message may show.
 pub(super) fn is_secret(path: &str) -> bool {
     let path = path.to_ascii_lowercase();
-    ["password", "token", "secret"].iter().any(|word| path.contains(word))
+    !ABOUT_SECRETS.contains(&path.as_str()) && ["password", "token", "secret"].iter().any(|word| path.contains(word))
 }
 
 pub(super) fn type_message(path: &str, value: &DeValue<'_>, allowed: &str) -> String {

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::event::Actor;
-use crate::release::{DEFAULT_SUITE, TestReport, TestResult};
+use crate::event::{Event, Recorded};
+use crate::release::{DEFAULT_SUITE, KnownGoodBy, TestReport, TestResult};
 use crate::spec::TestKind;
 use crate::testing::{app, at, digest, node, web};
 
