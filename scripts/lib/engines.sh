@@ -61,6 +61,7 @@ openssl openssl
 docker-credential-ecr-login amazon-ecr-credential-helper
 perl perl-base
 haproxy haproxy
+faketime faketime
 socat socat
 gcc gcc
 /usr/include/stdio.h libc6-dev

@@ -22,6 +22,8 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tonic::Status;
 
+mod rebuilds;
+
 use super::*;
 use crate::data_dir::DataDir;
 use crate::store::SqliteStore;
@@ -62,6 +64,7 @@ struct Fixture {
     store: SqliteStore,
     running: JoinHandle<Result<(), Error>>,
     shutdown: CancellationToken,
+    fires: mpsc::Receiver<Fire>,
 }
 
 impl Fixture {
@@ -75,18 +78,19 @@ impl Fixture {
         let data_dir = DataDir::open(directory.path()).expect("nobody else has it");
         let store = SqliteStore::open(&data_dir).await.expect("a store");
         let read = clock.clone();
+        let (outbox, fires) = triggers::queue();
         let options = Options {
             store: Arc::new(store.clone()),
             clock: Arc::new(move || *read.lock().expect("no panic holds it")),
             unknown_after: Duration::from_secs(120),
             heartbeat_interval: Duration::from_secs(5),
             witness: None,
-            triggers: None,
+            triggers: Some(outbox),
         };
         let (driver, handle) = Driver::open(options).await.expect("opens");
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(driver.run(shutdown.clone()));
-        Self { directory, clock, handle, store, running, shutdown }
+        Self { directory, clock, handle, store, running, shutdown, fires }
     }
 
     /// Ends the driver at once, as a crash does, and starts another on the same store.

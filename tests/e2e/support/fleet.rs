@@ -40,6 +40,7 @@ pub(crate) struct Fleet {
     pub(crate) surroundings: Surroundings,
     /// The digest that ran in the beginning.
     pub(crate) v1: Image,
+    arguments: Vec<String>,
 }
 
 /// Options of an image that is healthy soon after its start. Its data is born with its volume.
@@ -61,7 +62,12 @@ impl Fleet {
 
     /// The same in these surroundings, with more arguments for `nightshift dev`.
     pub(crate) fn start_on(surroundings: Surroundings, more: &Value, options: &[&str]) -> Self {
-        let v1 = surroundings.registry.push_text("web:stable", "v1", &GOOD);
+        Self::start_from(surroundings, &GOOD, more, options)
+    }
+
+    /// The same with a first image of these options.
+    pub(crate) fn start_from(surroundings: Surroundings, image: &[&str], more: &Value, options: &[&str]) -> Self {
+        let v1 = surroundings.registry.push_text("web:stable", "v1", image);
         run_everywhere(&surroundings, &v1, more);
         let home = surroundings.directory.path();
         let data = home.join("data");
@@ -75,9 +81,17 @@ impl Fleet {
         let mut dev = Role::start(home, "dev", &arguments);
         dev.says("export NIGHTSHIFT_CONTEXT=");
         let cli = Cli::new(home, Some(data.join("context.toml")));
-        let fleet = Self { cli, dev, surroundings, v1 };
+        let fleet = Self { cli, dev, surroundings, v1, arguments };
         nodes_connected(&fleet.cli, 3);
         fleet
+    }
+
+    /// Starts everything again after a crash of the process, on the same data.
+    pub(crate) fn up_again(&self) -> Role {
+        let mut dev = Role::start(self.surroundings.directory.path(), "dev-again", &self.arguments);
+        dev.says("export NIGHTSHIFT_CONTEXT=");
+        nodes_connected(&self.cli, 3);
+        dev
     }
 
     /// The app's name.

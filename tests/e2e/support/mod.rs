@@ -1,12 +1,15 @@
 //! What scenarios are made of: engines, a registry, the program, and patience with a deadline.
 
 pub(crate) mod chance;
+pub(crate) mod ci;
+pub(crate) mod clock;
 mod engine;
 pub(crate) mod events;
 pub(crate) mod fleet;
 pub(crate) mod haproxy;
 pub(crate) mod history;
 mod http;
+pub(crate) mod listener;
 pub(crate) mod load;
 pub(crate) mod parts;
 mod program;
@@ -19,7 +22,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub(crate) use engine::Engine;
-pub(crate) use program::{Cli, Role};
+pub(crate) use program::{Cli, Outcome, Role};
 pub(crate) use registry::{Image, Login, Registry};
 
 /// How often something is looked at that gives no event to wait for.

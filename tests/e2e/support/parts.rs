@@ -59,6 +59,15 @@ impl Control {
         self.coordinator = Some(role);
     }
 
+    /// Writes more into its file and starts it again.
+    pub(crate) fn up_with(&mut self, more: &str) {
+        drop(self.coordinator.take());
+        let file = self.home.join("coordinator.toml");
+        let config = fs::read_to_string(&file).expect("it is there") + more;
+        fs::write(&file, config).expect("the directory can be written");
+        self.up();
+    }
+
     /// Takes it away as a crash does.
     pub(crate) fn crash(&mut self) {
         self.coordinator.take().expect("it was up").kill();

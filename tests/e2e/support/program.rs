@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::engine::GHOST;
-use super::eventually;
+use super::{clock, eventually};
 
 /// A role says that it is ready, or ends, within this time. A start makes keys and opens a database; the rest is room for
 /// a busy machine.
@@ -30,6 +30,7 @@ fn program_in(network: Option<&Path>, home: &Path) -> Command {
         command.arg(format!("--net={}", network.display())).args(["--", program]);
     }
     command.env_clear().env("HOME", home).env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.envs(clock::environment(home));
     command.stdin(Stdio::null());
     command
 }
@@ -93,6 +94,18 @@ impl Role {
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("it was running");
         self.child.wait().expect("our child");
+    }
+
+    /// The same where others still hold it: it is gone when this returns, and its log is kept.
+    pub(crate) fn crash(&self) {
+        let id = self.child.id();
+        let killed = Command::new("kill").args(["-KILL", &id.to_string()]).status();
+        assert!(killed.is_ok_and(|status| status.success()), "{} was running", self.name);
+        // What it held, such as the lock of its directory, is free as soon as nothing is left of it but its exit code.
+        eventually("the program is gone", READY, || {
+            let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).expect("nobody has waited for it");
+            if stat.contains(") Z ") { Ok(()) } else { Err(stat) }
+        });
     }
 
     fn tell_to_end(&mut self) {
