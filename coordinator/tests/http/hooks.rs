@@ -15,14 +15,14 @@ use crate::support::{RegistryProcess, Scripted, response};
 const PROMISE: Duration = Duration::from_secs(1);
 /// Far beyond every wait here.
 const PATIENCE: Duration = Duration::from_secs(20);
-const NAMES: [&str; 6] = ["distribution", "docker-hub", "github", "harbor", "ecr", "generic"];
+pub(crate) const NAMES: [&str; 6] = ["distribution", "docker-hub", "github", "harbor", "ecr", "generic"];
 
-fn secret(name: &str) -> String {
+pub(crate) fn secret(name: &str) -> String {
     format!("the-secret-of-{name}")
 }
 
 /// One webhook of each kind, all for this registry.
-fn webhooks(host: &str) -> Vec<Webhook> {
+pub(crate) fn webhooks(host: &str) -> Vec<Webhook> {
     let registry = || host.parse().unwrap();
     let sender = |name: &str| match name {
         "distribution" => Sender::Distribution { registry: registry() },
@@ -37,7 +37,7 @@ fn webhooks(host: &str) -> Vec<Webhook> {
 }
 
 /// What each kind sends of a push to `shop/web`.
-fn body(name: &str, host: &str) -> String {
+pub(crate) fn body(name: &str, host: &str) -> String {
     match name {
         "distribution" => {
             let target = json!({"repository": "shop/web", "tag": "stable", "digest": digest('f')});
@@ -59,7 +59,7 @@ fn body(name: &str, host: &str) -> String {
     .to_string()
 }
 
-fn sign(secret: &str, body: &str) -> String {
+pub(crate) fn sign(secret: &str, body: &str) -> String {
     let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret.as_bytes());
     let tag = ring::hmac::sign(&key, body.as_bytes());
     let digits: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();

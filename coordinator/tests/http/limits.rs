@@ -16,16 +16,16 @@ use tokio_rustls::client::TlsStream;
 use crate::scene::{Scene, digest};
 
 /// Short, so that a test that waits for it is short as well.
-const SHORT: Duration = Duration::from_millis(300);
+pub(crate) const SHORT: Duration = Duration::from_millis(300);
 /// Far beyond any limit here: what takes so long has none.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn short() -> Limits {
+pub(crate) fn short() -> Limits {
     Limits { head_deadline: SHORT, body_deadline: SHORT, connections: 4 }
 }
 
 /// A connection on which a test can misbehave.
-async fn connect(scene: &Scene, protocol: &[u8]) -> TlsStream<TcpStream> {
+pub(crate) async fn connect(scene: &Scene, protocol: &[u8]) -> TlsStream<TcpStream> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(rustls::pki_types::CertificateDer::from_pem_slice(scene.ca_pem.as_bytes()).unwrap()).unwrap();
     let mut config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
@@ -36,7 +36,7 @@ async fn connect(scene: &Scene, protocol: &[u8]) -> TlsStream<TcpStream> {
 }
 
 /// What comes until the other end closes.
-async fn rest(stream: &mut TlsStream<TcpStream>) -> String {
+pub(crate) async fn rest(stream: &mut TlsStream<TcpStream>) -> String {
     let mut bytes = Vec::new();
     let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("it is closed");
     // Closed without a farewell is closed as well.

@@ -132,6 +132,34 @@ impl Scene {
         stream.map(event).collect().await
     }
 
+    /// All that people can see: the whole event log, and the state of everything, as text.
+    pub(crate) async fn everything(&mut self) -> String {
+        let request = self.as_admin(pb::ListEventsRequest::default());
+        let stream = self.api.list_events(request).await.unwrap().into_inner();
+        let events: Vec<_> = stream.map(|event| event.unwrap()).collect().await;
+        let request = self.as_admin(pb::GetStatusRequest::default());
+        let mut status = self.api.get_status(request).await.unwrap().into_inner();
+        status.now = None;
+        let mut releases = Vec::new();
+        for app in &status.apps {
+            let request = self.as_admin(pb::ListReleasesRequest { app: app.name.clone() });
+            releases.push(self.api.list_releases(request).await.unwrap().into_inner());
+        }
+        let request = self.as_admin(pb::ListTokensRequest::default());
+        let tokens = self.api.list_tokens(request).await.unwrap().into_inner();
+        format!("{events:#?}\n{status:#?}\n{releases:#?}\n{tokens:#?}")
+    }
+
+    /// Applies a file as who holds the token.
+    pub(crate) async fn apply_as(&mut self, token: Option<&str>, toml: &str) -> Result<(), tonic::Status> {
+        let files = vec![pb::AppFile { name: "app.toml".into(), toml: toml.into() }];
+        let mut request = tonic::Request::new(pb::ApplyRequest { files, dry_run: false });
+        if let Some(token) = token {
+            request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        }
+        self.api.apply(request).await.map(drop)
+    }
+
     /// The number of stored test reports of an app.
     pub(crate) async fn reports(&mut self, app: &str) -> usize {
         self.events(app).await.iter().filter(|event| event["kind"] == "test_reported").count()
