@@ -66,9 +66,23 @@ pub struct ConnectedNode {
     /// Set while its engine does not answer.
     pub engine_error: Option<String>,
     /// Images of releases.
-    pub images: BTreeMap<(AppName, Digest), NodeImage>,
+    images: BTreeMap<AppName, BTreeMap<Digest, NodeImage>>,
     /// Failed pulls in a row, by app: a newer digest does not make a failing registry be asked more often.
     pull_failures: BTreeMap<AppName, u32>,
+}
+
+impl ConnectedNode {
+    /// What is known of an image there.
+    #[must_use]
+    pub fn image(&self, app: &AppName, digest: &Digest) -> Option<&NodeImage> {
+        self.images.get(app)?.get(digest)
+    }
+
+    /// An instance by the name of its container.
+    #[must_use]
+    pub fn instance(&self, app: &AppName, container: &str) -> Option<&InstanceView> {
+        self.instances.iter().flatten().find(|instance| instance.app == *app && instance.container == container)
+    }
 }
 
 /// Everything that agents and registries told since this coordinator started.
@@ -150,7 +164,7 @@ impl Fleet {
     /// A node was asked for an image, once more after a failure.
     pub fn requested(&mut self, node: &NodeName, app: AppName, digest: Digest, now: DateTime<Utc>) {
         let Some(connected) = self.connected.get_mut(node) else { return };
-        let image = connected.images.entry((app, digest)).or_insert(NodeImage::Requested);
+        let image = connected.images.entry(app).or_default().entry(digest).or_insert(NodeImage::Requested);
         if let NodeImage::Failed { retry_at, .. } = image {
             // Its answer sets the next instant; without one it is asked again at the slowest pace. From now on: after a clock was
             // set back, the instant of before may be so far ahead that it would be due for ever.
@@ -161,23 +175,23 @@ impl Fleet {
     /// A node says how far an image is.
     pub fn image(&mut self, node: &NodeName, report: ImageReport, now: DateTime<Utc>) {
         let Some(connected) = self.connected.get_mut(node) else { return };
-        let key = (report.app, report.digest);
-        let known = connected.images.get(&key);
-        let image = match report.state {
+        let ImageReport { app, digest, state } = report;
+        let known = connected.image(&app, &digest);
+        let image = match state {
             ImageState::Pulling(_) if known == Some(&NodeImage::Present) => return,
             ImageState::Pulling(progress) => NodeImage::Pulling(progress),
             ImageState::Present => NodeImage::Present,
             ImageState::Failed(error) => {
-                let before = connected.pull_failures.get(&key.0).copied().unwrap_or(0);
-                connected.pull_failures.insert(key.0.clone(), before.saturating_add(1));
+                let before = connected.pull_failures.get(&app).copied().unwrap_or(0);
+                connected.pull_failures.insert(app.clone(), before.saturating_add(1));
                 let pause = PULL_BACKOFF_FIRST.saturating_mul(1 << before.min(10)).min(PULL_BACKOFF_LIMIT);
                 NodeImage::Failed { error, retry_at: now + pause }
             }
         };
         if image == NodeImage::Present {
-            connected.pull_failures.remove(&key.0);
+            connected.pull_failures.remove(&app);
         }
-        connected.images.insert(key, image);
+        connected.images.entry(app).or_default().insert(digest, image);
     }
 
     /// A tag was looked at; where that failed, why, and when it is tried again.
@@ -227,23 +241,30 @@ impl Fleet {
 
     /// The instances of an app on connected nodes, by node.
     pub fn instances<'a>(&'a self, app: &'a AppName) -> impl Iterator<Item = (&'a NodeName, &'a InstanceView)> {
+        self.located(app).map(|(node, _, instance)| (node, instance))
+    }
+
+    /// The same with what else is known of the node.
+    pub fn located<'a>(
+        &'a self,
+        app: &'a AppName,
+    ) -> impl Iterator<Item = (&'a NodeName, &'a ConnectedNode, &'a InstanceView)> {
         let homes = self.homes.get(app).into_iter().flatten();
         homes.filter_map(|node| self.connected.get_key_value(node)).flat_map(move |(node, connected)| {
             let instances = connected.instances.iter().flatten();
-            instances.filter(move |instance| instance.app == *app).map(move |instance| (node, instance))
+            instances.filter(move |instance| instance.app == *app).map(move |instance| (node, connected, instance))
         })
     }
 
     /// One instance by node and container name.
     #[must_use]
     pub fn instance(&self, app: &AppName, node: &NodeName, container: &str) -> Option<&InstanceView> {
-        let instances = self.connected.get(node)?.instances.as_ref()?;
-        instances.iter().find(|instance| instance.app == *app && instance.container == container)
+        self.connected.get(node)?.instance(app, container)
     }
 
     /// What is known of an image on a node.
     #[must_use]
     pub fn image_on(&self, node: &NodeName, app: &AppName, digest: &Digest) -> Option<&NodeImage> {
-        self.connected.get(node)?.images.get(&(app.clone(), digest.clone()))
+        self.connected.get(node)?.image(app, digest)
     }
 }

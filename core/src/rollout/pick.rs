@@ -126,22 +126,23 @@ impl Rollout {
         if let Some(error) = &connected.engine_error {
             return wait(WaitingOn::EngineDown { node: node.clone(), error: error.clone() });
         }
-        let Some(instances) = &connected.instances else { return wait(WaitingOn::NodeDown { node: node.clone() }) };
+        if connected.instances.is_none() {
+            return wait(WaitingOn::NodeDown { node: node.clone() });
+        }
         if let Some(until) = step.put_off_until(context.now) {
             let reason = step.reason.clone().unwrap_or_default();
             return wait(WaitingOn::PutOff { node: node.clone(), container: step.container.clone(), reason, until });
         }
-        let here = |one: &&InstanceView| one.app == *self.app() && one.container == step.container;
-        let Some(instance) = instances.iter().find(here) else {
+        let Some(instance) = connected.instance(self.app(), &step.container) else {
             return laggard("the container is no longer there".into());
         };
         if let Some(skip) = unwanted(app, step, instance) {
             return Some(skip);
         }
-        if let Some(unfit) = unfit(app, context.fleet, node, &step.to) {
+        if let Some(unfit) = unfit(app, connected, &step.to) {
             return laggard(unfit.to_string());
         }
-        if let Some(other) = rival(app, context.catalog, context.fleet, node, &step.container) {
+        if let Some(other) = rival(app, context.catalog, &known.labels, connected, &step.container) {
             return laggard(format!("app {other} selects it, too"));
         }
         self.node_obstacle(step, connected, busy, context)
@@ -164,7 +165,7 @@ impl Rollout {
         if !self.spec.update.pre_pull {
             return None;
         }
-        let failure = match connected.images.get(&(self.app().clone(), step.to.clone())) {
+        let failure = match connected.image(self.app(), &step.to) {
             Some(NodeImage::Present) => return None,
             Some(NodeImage::Failed { error, retry_at }) => Some((error.clone(), *retry_at)),
             Some(NodeImage::Requested | NodeImage::Pulling(_)) | None => None,
@@ -177,7 +178,7 @@ impl Rollout {
         let mut wanted = BTreeSet::new();
         for step in self.current_steps().filter(|step| step.is_pending()) {
             let Some(connected) = context.fleet.node(&step.node) else { continue };
-            let due = match connected.images.get(&(self.app().clone(), step.to.clone())) {
+            let due = match connected.image(self.app(), &step.to) {
                 None => true,
                 Some(NodeImage::Failed { retry_at, .. }) => is_due(*retry_at, context.now),
                 Some(NodeImage::Requested | NodeImage::Pulling(_) | NodeImage::Present) => false,
@@ -232,8 +233,10 @@ fn unavailable_instance(context: &Context<'_>, app: &App, node: &NodeName, conta
     if let Some(error) = &connected.engine_error {
         return Some(WaitingOn::EngineDown { node: node.clone(), error: error.clone() });
     }
-    let Some(instances) = &connected.instances else { return Some(WaitingOn::NodeDown { node: node.clone() }) };
-    let instance = instances.iter().find(|one| one.app == app.spec.name && one.container == container)?;
+    if connected.instances.is_none() {
+        return Some(WaitingOn::NodeDown { node: node.clone() });
+    }
+    let instance = connected.instance(&app.spec.name, container)?;
     if instance.is_available() || broken(Rule::Unavailable) {
         return None;
     }

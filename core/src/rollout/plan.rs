@@ -1,7 +1,7 @@
 //! Which instances a rollout would replace, in which order, and which it leaves alone and why.
 
 use crate::catalog::{App, Availability, Catalog};
-use crate::fleet::Fleet;
+use crate::fleet::{ConnectedNode, Fleet};
 use crate::ids::{AppName, NodeName};
 use crate::image::Digest;
 use crate::instance::InstanceView;
@@ -59,8 +59,8 @@ impl std::fmt::Display for Unfit {
 }
 
 /// Why a digest cannot run on a node, as far as both are known.
-pub(super) fn unfit(app: &App, fleet: &Fleet, node: &NodeName, to: &Digest) -> Option<Unfit> {
-    let (release, platform) = (app.release(to)?, fleet.platform(node));
+pub(super) fn unfit(app: &App, node: &ConnectedNode, to: &Digest) -> Option<Unfit> {
+    let (release, platform) = (app.release(to)?, node.facts.platform.as_ref());
     if release.fits(platform) {
         return None;
     }
@@ -88,14 +88,14 @@ impl std::fmt::Display for Skip {
 #[must_use]
 pub fn candidates(app: &App, catalog: &Catalog, fleet: &Fleet, to: &Digest, backwards: bool) -> Vec<Candidate> {
     let mut found: Vec<(bool, &InstanceView, Candidate)> = Vec::new();
-    for (node, instance) in fleet.instances(&app.spec.name) {
+    for (node, connected, instance) in fleet.located(&app.spec.name) {
         let Some(known) = catalog.node(node) else { continue };
         if !app.spec.nodes.matches(&known.labels) {
             continue;
         }
         let step = planned(app, node, instance, to);
-        let rival = rival(app, catalog, fleet, node, &instance.container).cloned().map(Skip::Contested);
-        let unfit = || unfit(app, fleet, node, to).map(Skip::Platform);
+        let rival = rival(app, catalog, &known.labels, connected, &instance.container).cloned().map(Skip::Contested);
+        let unfit = || unfit(app, connected, to).map(Skip::Platform);
         let skipped = skip(app, known.availability, instance, &step, backwards).or_else(unfit).or(rival);
         found.push((!is_canary(&known.labels), instance, Candidate { step, skipped }));
     }
@@ -148,18 +148,17 @@ pub fn candidates_in_windows(
     all
 }
 
-/// Another app that selects the same container: two that move it to and fro would never come to rest.
+/// Another app that selects the same container of a node with these labels: two that move it to and fro would never come to rest.
 #[must_use]
 pub fn rival<'a>(
     app: &App,
     catalog: &'a Catalog,
-    fleet: &'a Fleet,
-    node: &NodeName,
+    labels: &Labels,
+    node: &'a ConnectedNode,
     container: &str,
 ) -> Option<&'a AppName> {
-    let labels = &catalog.node(node)?.labels;
-    let found = fleet.node(node)?.instances.as_ref()?;
-    let others = found.iter().filter(|one| one.container == container && one.app != app.spec.name);
+    let found = node.instances.iter().flatten();
+    let others = found.filter(|one| one.container == container && one.app != app.spec.name);
     others
         .filter_map(|one| catalog.app(&one.app))
         .find(|other| other.spec.nodes.matches(labels))

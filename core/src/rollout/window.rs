@@ -57,10 +57,10 @@ impl Windows<'_> {
     }
 
     fn entries(&self, quiet: &QuietHours, node: &NodeName) -> Entries {
-        match self.context.catalog.node(node) {
-            Some(known) if quiet.names_nodes() && !broken(Rule::NodeWindow) => quiet.entries_for(&known.labels),
-            Some(_) | None => Entries::ALL,
+        if !quiet.names_nodes() || broken(Rule::NodeWindow) {
+            return Entries::ALL;
         }
+        self.context.catalog.node(node).map_or(Entries::ALL, |known| quiet.entries_for(&known.labels))
     }
 
     /// What they say about all of these nodes.
@@ -171,9 +171,13 @@ impl Rollout {
             return;
         }
         let quiet = if self.overrides.freeze { Cow::Owned(quiet.without_freezes()) } else { Cow::Borrowed(quiet) };
-        let nodes =
+        let mut nodes =
             self.current_steps().filter(|step| step.is_pending()).filter_map(|step| context.catalog.node(&step.node));
-        let entries = nodes.map(|node| quiet.entries_for(&node.labels)).reduce(Entries::or);
+        let entries = if quiet.names_nodes() {
+            nodes.map(|node| quiet.entries_for(&node.labels)).reduce(Entries::or)
+        } else {
+            nodes.next().map(|_| Entries::ALL)
+        };
         let Some(entries) = entries else { return };
         if let Some(passed) = quiet.only(entries).passed(self.attended_since(app), context.now) {
             let Passed { starts, ends, windows } = passed;

@@ -22,8 +22,10 @@ impl Control {
             let mut steps = self.rollout_in_work(name).into_iter().flat_map(|rollout| rollout.in_flight());
             steps.any(|step| step.node == *node && step.container == instance.container)
         };
-        let contested = fleet.instances(name).filter_map(|(node, instance)| {
-            let other = rival(app, &self.catalog, fleet, node, &instance.container).filter(|other| *name < **other)?;
+        let contested = fleet.located(name).filter_map(|(node, connected, instance)| {
+            let labels = &self.catalog.node(node)?.labels;
+            let other = rival(app, &self.catalog, labels, connected, &instance.container);
+            let other = other.filter(|other| *name < **other)?;
             Some(format!("{} on {node} is selected by {name} and {other}: neither replaces it", instance.container))
         });
         let idle = fleet.instances(name).filter(|(node, instance)| !in_work(node, instance));

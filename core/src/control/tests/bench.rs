@@ -21,6 +21,9 @@ pub(super) use crate::spec::{AppSpec, FailureAction, RolloutMode};
 pub(super) use crate::step::{Failure, FailureKind, StepOrder, StepPhase, StepReport};
 pub(super) use crate::testing::{app, at, digest, instance, node, web};
 
+/// A fleet that decides more often than this on what stands still will never rest: far more than parallel steps of any test.
+const ROUNDS: usize = 1_000;
+
 /// A coordinator with its fleet. Every instance is called like its app; time stands still until it is moved.
 pub(super) struct Bench {
     pub(super) control: Control,
@@ -110,7 +113,7 @@ impl Bench {
     /// Decides until nothing more follows. Pulls end at once.
     pub(super) fn run(&mut self) {
         for round in 0.. {
-            assert!(round < 100, "decisions do not come to rest");
+            assert!(round < ROUNDS, "decisions do not come to rest");
             let id = format!("r{:04}", self.log.len()).parse().expect("well formed");
             let decision = self.control.tick(&self.fleet, at(self.now), &id);
             self.wake_at = decision.wake_at;
