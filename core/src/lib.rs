@@ -11,6 +11,7 @@ pub mod container;
 pub mod control;
 pub mod docker_config;
 pub mod duration;
+pub mod enablement;
 pub mod event;
 pub mod fence;
 pub mod fleet;

@@ -10,6 +10,7 @@ mod watchtower;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::enablement::taken_out_by;
 use crate::ids::{AppName, NodeName};
 use crate::image::{ImageRef, repository_of};
 use crate::instance::FoundContainer;
@@ -135,8 +136,8 @@ fn adoptable(container: &FoundContainer, owner: Option<AppName>) -> Result<Image
     if let Some(app) = owner {
         return Err(format!("belongs to app `{app}` already"));
     }
-    if watchtower::is_off(&container.labels) {
-        return Err(format!("its label says `{}=false`", watchtower::ENABLE));
+    if let Some(label) = taken_out_by(|key| container.labels.get(key).map(String::as_str)) {
+        return Err(format!("its label says `{label}=false`"));
     }
     if container.labels.get(COMPOSE_ONE_OFF).is_some_and(|value| value.eq_ignore_ascii_case("true")) {
         return Err("a one-off container of `docker compose run`".to_owned());

@@ -2,8 +2,6 @@
 
 use crate::labels::Labels;
 
-/// Whether Watchtower looks after the container.
-pub(super) const ENABLE: &str = "com.centurylinklabs.watchtower.enable";
 const MONITOR_ONLY: &str = "com.centurylinklabs.watchtower.monitor-only";
 const NO_PULL: &str = "com.centurylinklabs.watchtower.no-pull";
 const SCOPE: &str = "com.centurylinklabs.watchtower.scope";
@@ -11,11 +9,6 @@ const STOP_SIGNAL: &str = "com.centurylinklabs.watchtower.stop-signal";
 const HOOKS: &str = "com.centurylinklabs.watchtower.lifecycle.";
 /// Seconds that Watchtower gives a hook whose label names no time: a minute.
 const HOOK_SECONDS: u64 = 60;
-
-/// Whether a label takes the container out.
-pub(super) fn is_off(labels: &Labels) -> bool {
-    labels.get(ENABLE).is_some_and(|value| value.eq_ignore_ascii_case("false"))
-}
 
 /// Whether a label says that nothing is to be installed by itself.
 pub(super) fn is_monitored_only(labels: &Labels) -> bool {

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::RunState;
 use super::raw::Inspect;
+use crate::enablement::taken_out_by;
 
 /// Label that the engine puts on the containers of a Swarm service.
 const SWARM_SERVICE_LABEL: &str = "com.docker.swarm.service.id";
@@ -84,6 +85,12 @@ pub enum Refusal {
         /// The service's id.
         service: String,
     },
+    /// Its owner wants it left alone.
+    #[error("its label says `{label}=false`")]
+    TakenOut {
+        /// The label.
+        label: &'static str,
+    },
     /// The container is about to vanish, or the engine failed to remove it.
     #[error("its state is `{status}`")]
     State {
@@ -126,7 +133,7 @@ impl Refusal {
             Self::OtherImage { of: Subject::OldImage | Subject::NewImage, .. } => "Id",
             Self::OtherPlatform { .. } => "Architecture",
             Self::AutoRemove => "HostConfig.AutoRemove",
-            Self::SwarmService { .. } => "Config.Labels",
+            Self::SwarmService { .. } | Self::TakenOut { .. } => "Config.Labels",
             Self::State { .. } => "State.Status",
             Self::PrimaryNetworkLeft { .. } => "HostConfig.NetworkMode",
             Self::SwarmAddress { .. } => "NetworkSettings.Networks",
@@ -148,6 +155,9 @@ impl Refusal {
             }
             Self::AutoRemove => "create the container without `--rm`, or leave it out of the app",
             Self::SwarmService { .. } => "update the service with `docker service update`, or leave it out of the app",
+            Self::TakenOut { .. } => {
+                "create it with `nightshift.enable=true`, which outdoes the label, or leave it out of the app"
+            }
             Self::State { .. } => "remove the container, and create it again",
             Self::PrimaryNetworkLeft { .. } => {
                 "connect that network again, or create the container anew on the networks it uses"
@@ -188,10 +198,11 @@ pub(super) fn check_container(container: Inspect<'_>) -> Result<(), Refusal> {
         return Err(Refusal::AutoRemove);
     }
     let labels = container.object_or_empty("Config.Labels")?;
-    match labels.get(SWARM_SERVICE_LABEL).and_then(Value::as_str) {
-        Some(service) => Err(Refusal::SwarmService { service: service.to_owned() }),
-        None => Ok(()),
+    let label = |key: &str| labels.get(key).and_then(Value::as_str);
+    if let Some(service) = label(SWARM_SERVICE_LABEL) {
+        return Err(Refusal::SwarmService { service: service.to_owned() });
     }
+    taken_out_by(label).map_or(Ok(()), |label| Err(Refusal::TakenOut { label }))
 }
 
 /// What the container is doing.

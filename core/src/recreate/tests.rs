@@ -72,6 +72,10 @@ fn what_cannot_be_kept_is_refused_with_its_field() {
             with("/Config/Labels", json!({"com.docker.swarm.service.id": "s1"})),
             Refusal::SwarmService { service: "s1".into() },
         ),
+        (
+            with("/Config/Labels", json!({"com.centurylinklabs.watchtower.enable": "false"})),
+            Refusal::TakenOut { label: "com.centurylinklabs.watchtower.enable" },
+        ),
         (with("/State/Status", json!("removing")), Refusal::State { status: "removing".into() }),
         (with("/State/Status", json!("dead")), Refusal::State { status: "dead".into() }),
         (with("/NetworkSettings/Networks", json!({})), Refusal::PrimaryNetworkLeft { network: "default".into() }),
