@@ -41,6 +41,11 @@ impl Scene {
         std::fs::write(home.join("app.toml"), file).expect("the directory can be written");
         let scene = Self { control, clock, ci, surroundings };
         scene.must(&["apply", "app.toml"]);
+        // A digest that is first seen after a rebuild began would count as brought by it.
+        eventually("the first digest is known", SOON, || {
+            let releases = scene.control.cli.json(&["release", "list", &scene.surroundings.app()]);
+            if releases.as_array().is_some_and(|all| all.len() == 1) { Ok(()) } else { Err(releases.to_string()) }
+        });
         Some(scene)
     }
 
