@@ -100,22 +100,21 @@ impl Journal {
     /// Whether an order is too old.
     ///
     /// # Errors
-    /// A larger epoch, or a larger generation of its rollout, was seen before.
+    /// A larger epoch, or a larger generation of its rollout, was seen before, or the very order.
     pub fn check_fence(&self, epoch: Epoch, key: Option<&StepKey>) -> Result<(), Stale> {
         self.lock().fence.check(epoch, key)
     }
 
-    /// Remembers an order's epoch and generation, stored before it returns.
+    /// Remembers an order with its epoch and generation, stored before it returns.
     ///
     /// # Errors
     /// It cannot be stored; then the order must not be acted on.
     pub async fn raise_fence(&self, order: &StepOrder) -> Result<(), Error> {
         let _one_at_a_time = self.writing.lock().await;
         let mut fence = self.lock().fence.clone();
-        if fence.raise(order) {
-            self.storage.write(FENCE, json(&fence)).await?;
-            self.lock().fence = fence;
-        }
+        fence.raise(order);
+        self.storage.write(FENCE, json(&fence)).await?;
+        self.lock().fence = fence;
         Ok(())
     }
 
@@ -281,7 +280,9 @@ mod tests {
                 let order = order(rollout, 0, generation, epoch);
                 journal.check_fence(order.epoch, Some(&order.key))
             };
-            assert_eq!(check("r-1", 3, 5), Ok(()));
+            assert_eq!(check("r-1", 3, 5), Err(Stale::Again));
+            let other = order("r-1", 1, 3, 5);
+            assert_eq!(journal.check_fence(other.epoch, Some(&other.key)), Ok(()));
             assert_eq!(check("r-1", 4, 6), Ok(()));
             assert_eq!(check("r-2", 1, 5), Ok(()));
             assert_eq!(check("r-1", 9, 4), Err(Stale::Epoch { found: Epoch(4), seen: Epoch(5) }));

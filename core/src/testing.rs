@@ -1,12 +1,15 @@
 //! Values that tests of this crate share.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 
-use crate::ids::{AppName, ContainerId, NodeName};
+use crate::ids::{AppName, ContainerId, Epoch, Generation, NodeName, StepIndex};
 use crate::image::Digest;
 use crate::instance::InstanceView;
 use crate::labels::Selector;
-use crate::spec::{APP_LABEL, AppSpec, Gate, HealthCheck, Hooks, InstanceSelector, UpdateConfig};
+use crate::spec::{APP_LABEL, AppSpec, Gate, HealthCheck, Hooks, InstanceSelector, UpdateConfig, UpdateOrder};
+use crate::step::{Purpose, StepKey, StepOrder};
 
 /// An instant, some seconds after a fixed one: Tuesday, 2027-01-15 08:00:00 UTC is 0.
 pub(crate) fn at(second: i64) -> DateTime<Utc> {
@@ -64,5 +67,28 @@ pub(crate) fn instance(container: &str, runs: u8) -> InstanceView {
         image_created: None,
         after: Vec::new(),
         start_first_obstacles: Vec::new(),
+    }
+}
+
+/// An order for container `web`, id `old`.
+pub(crate) fn order() -> StepOrder {
+    StepOrder {
+        key: StepKey { rollout: "r-0001".parse().expect("well formed"), step: StepIndex(3), generation: Generation(1) },
+        epoch: Epoch(1),
+        purpose: Purpose::Update,
+        node: "node1".parse().expect("well formed"),
+        app: "web".parse().expect("well formed"),
+        container: "web".to_owned(),
+        container_id: ContainerId("old".to_owned()),
+        image: "r.example/web:stable".parse().expect("well formed"),
+        digest: format!("sha256:{}", "ab".repeat(32)).parse().expect("well formed"),
+        order: UpdateOrder::StopFirst,
+        health: HealthCheck::Auto,
+        hooks: Hooks::default(),
+        healthy_deadline: Duration::from_secs(60),
+        monitor: Duration::from_secs(30),
+        keep_images: 2,
+        start_within: Duration::from_secs(60),
+        signatures: Vec::new(),
     }
 }

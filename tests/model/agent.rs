@@ -108,15 +108,15 @@ impl Agent {
             // A stale order leaves no trace.
             return Some(Met::Answer(self.report(&refused(FailureKind::NotAccepted))));
         }
+        self.fence.raise(order);
+        self.seen.0 = self.seen.0.max(order.epoch.0);
+        self.seen.1.insert(order.key.rollout.clone(), generation.max(order.key.generation.0));
         if self.job.is_some() {
             let job = refused(FailureKind::NotAccepted);
             let report = self.report(&job);
             self.ended.push(job);
             return Some(Met::Answer(report));
         }
-        self.fence.raise(order);
-        self.seen.0 = self.seen.0.max(order.epoch.0);
-        self.seen.1.insert(order.key.rollout.clone(), generation.max(order.key.generation.0));
         if dies {
             return None;
         }

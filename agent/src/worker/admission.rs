@@ -7,7 +7,6 @@ use nightshift_core::step::{Failure, FailureKind, StepOrder, StepPhase, StepRepo
 use tracing::{error, info};
 
 use super::{Shared, run};
-use crate::journal;
 
 /// Takes an order or refuses it, and says how the step stands.
 pub(super) async fn submit(shared: &Arc<Shared>, order: StepOrder) -> StepReport {
@@ -23,6 +22,11 @@ pub(super) async fn submit(shared: &Arc<Shared>, order: StepOrder) -> StepReport
         info!(step = %key, reason = %stale, "stale order refused");
         return answer(shared, refused(order, stale.to_string()));
     }
+    // From here on it is never taken again, however often and late it comes: the coordinator gives the step a new generation.
+    if let Err(error) = shared.journal.raise_fence(&order).await {
+        error!(step = %key, %error, "the journal cannot be written; no step is begun");
+        return answer(shared, refused(order, error.to_string()));
+    }
     if let Some(reason) = objection(shared, &order) {
         info!(step = %key, %reason, "order refused");
         let record = refused(order, reason);
@@ -34,7 +38,7 @@ pub(super) async fn submit(shared: &Arc<Shared>, order: StepOrder) -> StepReport
         return answer(shared, record);
     }
     let record = Record::new(order);
-    if let Err(error) = write_down(shared, &record).await {
+    if let Err(error) = shared.journal.save(&record).await {
         error!(step = %key, %error, "the journal cannot be written; no step is begun");
         return answer(shared, refused(record.order, error.to_string()));
     }
@@ -60,11 +64,6 @@ fn objection(shared: &Shared, order: &StepOrder) -> Option<String> {
         return Some("the agent is about to end".to_owned());
     }
     None
-}
-
-async fn write_down(shared: &Shared, record: &Record) -> Result<(), journal::Error> {
-    shared.journal.raise_fence(&record.order).await?;
-    shared.journal.save(record).await
 }
 
 fn refused(order: StepOrder, reason: String) -> Record {

@@ -78,6 +78,27 @@ async fn a_stale_epoch_or_generation_never_acts_also_after_a_restart() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_order_that_comes_again_after_its_end_was_forgotten_acts_on_nothing_also_after_a_restart() {
+    let (fixture, mut node, order) = node_and_order(Limits::default()).await;
+    assert_eq!(node.carry_out(&order).await.phase, StepPhase::Committed);
+    let mut busy = order.clone();
+    busy.key.step = StepIndex(1);
+    busy.key.generation = Generation(order.key.generation.0 + 1);
+    let mut refused = busy.clone();
+    refused.key.step = StepIndex(2);
+    node.worker.submit(busy.clone()).await;
+    check_refused(&node.worker.submit(refused.clone()).await, "works on step");
+    node.until_end(&busy.key).await;
+    let all = [&order, &busy, &refused].map(|order| order.key.clone());
+    node.worker.forget(all.to_vec()).await;
+    let node = node.restart(fixture.engine()).await;
+    for (order, words) in [(order, "is older than"), (busy, "was here before"), (refused, "was here before")] {
+        check_refused(&node.worker.submit(order).await, words);
+    }
+    assert_eq!(node.worker.steps(), [], "nothing was begun");
+}
+
+#[tokio::test(start_paused = true)]
 async fn images_that_the_agent_does_not_allow_are_neither_run_nor_fetched() {
     let limits = Limits { allow_images: vec!["r.example/*".parse().expect("well formed")], ..Limits::default() };
     let (fixture, mut node, order) = node_and_order(limits).await;
