@@ -66,8 +66,13 @@ pub(super) async fn perform(shared: &Arc<Shared>, record: &mut Record, action: &
         }
         Action::Pull { .. } => {
             let order = &record.order;
-            pull(shared, &order.app, &order.image.repository, &order.digest).await?;
-            shared.report_image(&order.app, &order.digest, ImageState::Present);
+            let pulled = pull(shared, &order.app, &order.image.repository, &order.digest).await;
+            // Whoever was told of progress waits for an end: another try may find the image there, and pull nothing.
+            let state = pulled
+                .as_ref()
+                .map_or_else(|trouble| ImageState::Failed(trouble.to_string()), |()| ImageState::Present);
+            shared.report_image(&order.app, &order.digest, state);
+            pulled?;
         }
         Action::KeepImage { image_id, tag } => engine.tag(image_id, KEEP_REPOSITORY, tag).await?,
         Action::Plan => plan(engine, record).await?,

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use chrono::DateTime;
 use nightshift_agent::engine::Engine;
-use nightshift_agent::engine::simulated::{Behaviour, Happening, SimulatedEngine, SimulatedImage, SimulatedRegistry};
+use nightshift_agent::engine::simulated::{
+    Behaviour, Call, Fault, Happening, SimulatedEngine, SimulatedImage, SimulatedRegistry,
+};
 use nightshift_core::ids::ContainerId;
+use nightshift_core::instance::ImageState;
 use nightshift_core::step::{FailureKind, StepPhase, StepReport};
 use serde_json::{Value, json};
 
@@ -236,4 +239,16 @@ async fn a_daemon_that_restarts_at_any_moment_leaves_one_container_running() {
             assert!(!bad || report.phase != StepPhase::Committed, "{what}: {report:?}");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pull_of_a_step_that_fails_is_told_as_an_end_for_the_next_try_may_find_the_image_there() {
+    let scene = scene(Version::Good).await;
+    scene.engine.fail_next(Call::Pull, Fault::DoneButReplyLost);
+    let mut node = Node::new(Arc::new(scene.engine.clone())).await;
+    let order = order(0, "web", &scene.old, &scene.new);
+    node.worker.submit(order.clone()).await;
+    let state = node.until_image().await;
+    assert!(matches!(state, ImageState::Failed(_)), "{state:?}");
+    assert_eq!(node.until_end(&order.key).await.pop().expect("an end").phase, StepPhase::Committed);
 }
