@@ -248,7 +248,7 @@ async fn a_pull_of_a_step_that_fails_is_told_as_an_end_for_the_next_try_may_find
     let mut node = Node::new(Arc::new(scene.engine.clone())).await;
     let order = order(0, "web", &scene.old, &scene.new);
     node.worker.submit(order.clone()).await;
-    let state = node.until_image().await;
+    let state = tokio::time::timeout(600 * SECOND, node.until_image()).await.expect("an end is told");
     assert!(matches!(state, ImageState::Failed(_)), "{state:?}");
     assert_eq!(node.until_end(&order.key).await.pop().expect("an end").phase, StepPhase::Committed);
 }

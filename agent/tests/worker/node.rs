@@ -100,7 +100,8 @@ pub(crate) fn order(step: u32, name: &str, id: &ContainerId, image: &Image) -> S
         epoch: Epoch(1),
         purpose: Purpose::Update,
         node: "node1".parse().expect("well formed"),
-        app: "web".parse().expect("well formed"),
+        // Its own: a step lets go of the earlier images of its app, and tests share an engine.
+        app: name.parse().expect("well formed"),
         container: name.to_owned(),
         container_id: id.clone(),
         image: image.name.clone(),

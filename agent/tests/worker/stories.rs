@@ -179,18 +179,16 @@ pub(crate) async fn earlier_images_are_let_go(fixture: &dyn Fixture) {
     let (name, mut id) = running(fixture).await;
     let mut node = Node::new(engine.clone()).await;
     let mut images = Vec::new();
-    // An app of its own: other stories on this engine have images of `web`.
-    let app: nightshift_core::ids::AppName = fixture.name("app").parse().expect("well formed");
     for step in 0..3 {
         let image = fixture.push(Kind::Web).await;
         let mut order = order(step, &name, &id, &image);
-        order.app = app.clone();
         order.keep_images = 1;
         let end = node.carry_out(&order).await;
         assert_eq!(end.phase, StepPhase::Committed, "{end:?}");
         id = end.new_container_id.expect("made");
         images.push(engine.inspect(&id.0).await.expect("it runs")["Image"].as_str().expect("an id").to_owned());
     }
+    let app = name.parse().expect("well formed");
     let mut held = Vec::new();
     for image in &images {
         held.push(engine.inspect_image(&format!("{KEEP_REPOSITORY}:{}", keep_tag(&app, image))).await.is_ok());

@@ -230,7 +230,7 @@ async fn a_hook_by_http_posts_what_it_is_about() {
         |text: &str| -> Value { serde_json::from_str(text.split_once("\r\n\r\n").expect("a body").1).expect("JSON") };
     let last = body(&asked[3]);
     assert!(asked[3].starts_with("POST /hook HTTP/1.1\r\n"), "{}", asked[3]);
-    assert_eq!((&last["hook"], &last["node"], &last["app"]), (&json!("after"), &json!("node1"), &json!("web")));
+    assert_eq!((&last["hook"], &last["node"], &last["app"]), (&json!("after"), &json!("node1"), &json!(name)));
     assert_eq!(last["container_id"], end.new_container_id.expect("made").0);
     assert_eq!(body(&asked[2])["container_id"], old.0);
     fixture.clean_up().await;

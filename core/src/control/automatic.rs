@@ -47,10 +47,11 @@ impl Control {
         }
     }
 
-    /// The steps of the rollout that the app needs now, or why there is none. Both may be empty: all is well.
+    /// The steps of the rollout that the app needs now, or why there is none. Both may be empty: all is well, or one is in work.
     fn automatic(&self, app: &App, context: &Context<'_>) -> Result<Vec<PlannedStep>, Vec<WaitingOn>> {
         match self.rollout_in_work(&app.spec.name) {
-            Some(_) => Err(Vec::new()),
+            // It may give way to a digest that is not let through yet: that instant is waited for all the same.
+            Some(_) => Err(gate_waits(app, context.now)),
             None => self.wanted(app, context),
         }
     }

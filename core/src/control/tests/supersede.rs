@@ -210,3 +210,19 @@ fn a_digest_that_is_barred_while_its_rollout_waits_stops_it_and_the_next_one_tak
     bench.tested(3);
     assert_eq!(story(&bench), [(2, RolloutState::Superseded), (3, RolloutState::Waiting)]);
 }
+
+#[test]
+fn a_rollout_that_waits_is_looked_at_again_when_a_newer_digest_has_cooled_down() {
+    let mut bench = Bench::with(&["n1"], |spec| spec.gate.cooldown = Duration::from_secs(300));
+    bench.pulls = ImageState::Pulling(crate::instance::PullProgress::default());
+    bench.tested(2);
+    bench.now = 300;
+    bench.run();
+    assert_eq!(story(&bench), [(2, RolloutState::Prepulling)]);
+    bench.now = 400;
+    bench.tested(3);
+    assert_eq!((story(&bench).len(), bench.wake_at), (1, Some(at(700))), "nothing else happens until then");
+    bench.now = 700;
+    bench.run();
+    assert_eq!(story(&bench), [(2, RolloutState::Superseded), (3, RolloutState::Prepulling)]);
+}
