@@ -34,3 +34,7 @@ pub const PULL_SILENCE: Duration = Duration::from_secs(300);
 
 /// A whole pull. Longer than any image needs that a fleet would replace within quiet hours.
 pub const PULL: Duration = Duration::from_secs(7_200);
+
+/// Silence in a push before it is given up. The engine reports while it uploads and says when it tries again; a registry that
+/// puts a large layer into its storage answers nothing meanwhile.
+pub const PUSH_SILENCE: Duration = Duration::from_secs(300);

@@ -2,7 +2,7 @@
 //!
 //! Calls with one answer go through [`RawClient`], so that configurations pass untouched and all errors are sorted in one
 //! place; `bollard` reads the streams (pull, logs, exec, events), whose framing it knows. Two of its faults (seen in
-//! 0.21.1) are put right in [`corrected`].
+//! 0.21.1) are put right in [`corrected`]. Builds and pushes are in [`docker_build`].
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,6 +19,7 @@ use chrono::{DateTime, Utc};
 use futures::{Stream, StreamExt};
 use http::{HeaderValue, Uri};
 use nightshift_core::ids::ContainerId;
+use nightshift_core::image::Digest;
 use nightshift_core::instance::PullProgress;
 use nightshift_core::recreate::ApiVersion;
 use serde_json::{Value, json};
@@ -27,8 +28,9 @@ use super::docker_raw::{Address, Call, RawClient, SharedVersion, container_part,
 use super::docker_reply::{self as reply, Version};
 use super::tail::Tail;
 use super::{
-    CommandRun, Connection, ContainerSummary, Engine, EngineEvent, EngineInfo, Error, EventStream, ExecOutcome,
-    ImageSummary, NetworkSummary, RegistryAuth, Result, deadline, pull, reach,
+    BuildContext, BuildOptions, CommandRun, Connection, ContainerSummary, Engine, EngineEvent, EngineInfo, Error,
+    EventStream, ExecOutcome, ImageSummary, NetworkSummary, OnLine, RegistryAuth, Result, deadline, docker_build, pull,
+    reach,
 };
 
 /// Longest output of a command that is kept (its end). Probes and hooks report a few lines.
@@ -217,6 +219,8 @@ fn pull_failed(reference: &str, error: Error) -> Error {
         | Error::Timeout { .. }
         | Error::Malformed { .. }
         | Error::Pull { .. }
+        | Error::Push { .. }
+        | Error::Build { .. }
         | Error::InvalidUrl { .. }
         | Error::InvalidArgument { .. }
         | Error::Unsupported { .. } => return error,
@@ -287,6 +291,20 @@ impl Engine for DockerEngine {
         };
         let all = tokio::time::timeout(deadline::PULL, all).await;
         all.map_err(|_| Error::Timeout { call: CALL, after: deadline::PULL })?
+    }
+
+    async fn build(&self, context: BuildContext, options: &BuildOptions, lines: &mut OnLine<'_>) -> Result<String> {
+        docker_build::build(&self.raw, self.version.get(), context, options, lines).await
+    }
+
+    async fn push(
+        &self,
+        repository: &str,
+        tag: &str,
+        auth: Option<&RegistryAuth>,
+        deadline: Duration,
+    ) -> Result<Digest> {
+        docker_build::push(&self.raw, self.version.get(), (repository, tag), auth, deadline).await
     }
 
     async fn tag(&self, image: &str, repository: &str, tag: &str) -> Result<()> {

@@ -1,7 +1,8 @@
 //! Plain HTTP calls to an engine's socket, with JSON in and out exactly as it is.
 //!
 //! One connection per call: an agent makes few calls, and no stale connection can be met after the engine restarted.
-//! Statuses become [`Error`]s here. Streams (pull, logs, exec, events) are not done here but in [`super::docker`].
+//! Statuses become [`Error`]s here. Streams are not read here: builds and pushes in [`super::docker_stream`], the others (pull,
+//! logs, exec, events) in [`super::docker`].
 
 use std::io;
 use std::path::PathBuf;
@@ -10,8 +11,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Body, Incoming};
 use hyper_util::rt::TokioIo;
 use nightshift_core::recreate::ApiVersion;
 use serde_json::Value;
@@ -161,14 +163,32 @@ impl RawClient {
             .header(header::CONTENT_TYPE, content_type)
             .body(Full::new(body))
             .map_err(|error| Error::Malformed { call: call.name, reason: error.to_string() })?;
+        let name = call.name;
+        let Opened { response, connection } = self.open(request).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), REPLY_LIMIT_BYTES).collect().await;
+        drop(connection);
+        match body {
+            Ok(body) => Ok((status, body.to_bytes())),
+            Err(error) => Err(Error::Malformed { call: name, reason: error.to_string() }),
+        }
+    }
+
+    /// Sends a request on a connection of its own, and waits for the head of the answer. Without a deadline.
+    pub(super) async fn open<B>(&self, request: Request<B>) -> Result<Opened>
+    where
+        B: Body + Send + Unpin + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         match &self.address {
             Address::Unix(path) => {
                 let stream = self.connected(UnixStream::connect(path)).await?;
-                self.send(call.name, request, TokioIo::new(stream)).await
+                self.send(request, TokioIo::new(stream)).await
             }
             Address::Tcp(authority) => {
                 let stream = self.connected(TcpStream::connect(authority)).await?;
-                self.send(call.name, request, TokioIo::new(stream)).await
+                self.send(request, TokioIo::new(stream)).await
             }
         }
     }
@@ -181,25 +201,22 @@ impl RawClient {
         }
     }
 
-    async fn send<S>(&self, call: &'static str, request: Request<Full<Bytes>>, stream: S) -> Result<(StatusCode, Bytes)>
+    async fn send<S, B>(&self, request: Request<B>, stream: S) -> Result<Opened>
     where
         S: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+        B: Body + Send + Unpin + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(stream).await.map_err(|error| self.broken(&error, false))?;
-        // Ends with the exchange: the sender is dropped below, or with this future when the deadline has passed.
+        // Ends with the exchange: whoever reads the answer holds it, and it goes with this future when the deadline has passed.
         let connection = AbortOnDrop(tokio::spawn(connection));
         let response = sender.send_request(request).await.map_err(|error| self.broken(&error, true))?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), REPLY_LIMIT_BYTES).collect().await;
-        drop(connection);
-        match body {
-            Ok(body) => Ok((status, body.to_bytes())),
-            Err(error) => Err(Error::Malformed { call, reason: error.to_string() }),
-        }
+        Ok(Opened { response, connection })
     }
 
-    fn broken(&self, error: &hyper::Error, sent: bool) -> Error {
+    pub(super) fn broken(&self, error: &hyper::Error, sent: bool) -> Error {
         let reason = error.to_string();
         Error::Unreachable { url: self.url(), reason, hint: "check whether the engine restarted or stopped", sent }
     }
@@ -218,9 +235,19 @@ impl RawClient {
     }
 }
 
-struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
+/// An answer whose body is still to be read.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) response: Response<Incoming>,
+    /// The connection lives as long as this.
+    pub(super) connection: AbortOnDrop,
+}
 
-impl<T> Drop for AbortOnDrop<T> {
+/// A connection that is closed when nobody wants it any more.
+#[derive(Debug)]
+pub(super) struct AbortOnDrop(tokio::task::JoinHandle<hyper::Result<()>>);
+
+impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -237,7 +264,7 @@ pub(super) fn refusal(call: &'static str, status: u16, message: &str) -> Error {
 }
 
 /// The engine answers `{"message": "…"}`; a proxy in between may answer anything.
-fn message_of(body: &[u8]) -> String {
+pub(super) fn message_of(body: &[u8]) -> String {
     let json: Option<Value> = serde_json::from_slice(body).ok();
     let message = json.as_ref().and_then(|json| json.get("message")).and_then(Value::as_str);
     message.map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_owned)

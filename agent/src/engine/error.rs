@@ -41,6 +41,43 @@ impl PullFailure {
     }
 }
 
+impl PullFailure {
+    /// What a person can do when the image went the other way.
+    #[must_use]
+    pub const fn push_hint(self) -> &'static str {
+        match self {
+            Self::NotFound => "check that the registry has such a repository: some make none at a push",
+            Self::Denied => "check that the node's registry credentials may push there",
+            Self::Unreachable | Self::RateLimited | Self::Other => self.hint(),
+            Self::DiskFull => "free space on the registry's disk or the node's",
+        }
+    }
+}
+
+/// Whose fault it is that a build failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BuildFailure {
+    /// The source's: a command ended badly, a file is missing, the Dockerfile is wrong. It would fail elsewhere, too.
+    Source,
+    /// Nothing that says something about the source: a base image could not be fetched, or the node's disk is full.
+    Surroundings(PullFailure),
+    /// The files could not be read.
+    Context,
+}
+
+impl BuildFailure {
+    /// What a person can do.
+    #[must_use]
+    pub const fn hint(self) -> &'static str {
+        match self {
+            Self::Source => "see the build's log",
+            Self::Surroundings(PullFailure::NotFound) => "check that the base image exists in its registry",
+            Self::Surroundings(failure) => failure.hint(),
+            Self::Context => "check that the source's files can be read whole",
+        }
+    }
+}
+
 /// A failed engine call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -104,6 +141,26 @@ pub enum Error {
         /// The engine's own words.
         message: String,
     },
+    /// An image could not be pushed.
+    #[error("cannot push `{reference}`: {message}; hint: {}", failure.push_hint())]
+    Push {
+        /// The name under which it was to be pushed.
+        reference: String,
+        /// The kind of reason.
+        failure: PullFailure,
+        /// The engine's own words.
+        message: String,
+    },
+    /// An image could not be built.
+    #[error("cannot build `{name}`: {message}; hint: {}", failure.hint())]
+    Build {
+        /// The name that it was to get.
+        name: String,
+        /// Whose fault it is.
+        failure: BuildFailure,
+        /// The engine's own words, or those of who reads the context.
+        message: String,
+    },
     /// The engine's URL is none that can be used.
     #[error("`{url}` is no engine URL: allowed are `unix:///path/to.sock`, `/path/to.sock` and `tcp://host:port`")]
     InvalidUrl {
@@ -141,6 +198,8 @@ impl Error {
             | Self::Conflict { .. }
             | Self::Refused { .. }
             | Self::Pull { .. }
+            | Self::Push { .. }
+            | Self::Build { .. }
             | Self::InvalidUrl { .. }
             | Self::InvalidArgument { .. }
             | Self::Unsupported { .. } => false,

@@ -10,11 +10,15 @@
 //! drop the fields that it does not know. What to do with them is decided elsewhere (`nightshift_core`).
 
 mod api_version;
+mod build;
 pub mod deadline;
 mod docker;
+mod docker_build;
 mod docker_raw;
 mod docker_reply;
+mod docker_stream;
 mod error;
+mod lines;
 mod pull;
 mod reach;
 pub mod simulated;
@@ -28,13 +32,15 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
 use nightshift_core::ids::ContainerId;
+use nightshift_core::image::Digest;
 use nightshift_core::instance::PullProgress;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use api_version::{NEWEST_KNOWN, NoCommonVersion, OLDEST_KNOWN};
+pub use build::{BuildContext, BuildOptions, OnLine};
 pub use docker::DockerEngine;
-pub use error::{Error, PullFailure, Result};
+pub use error::{BuildFailure, Error, PullFailure, Result};
 pub use types::{
     CommandRun, ContainerSummary, EngineEvent, EngineInfo, EventKind, ExecOutcome, ImageSummary, NetworkSummary,
     RegistryAuth,
@@ -88,6 +94,30 @@ pub trait Engine: Send + Sync + fmt::Debug {
         auth: Option<&RegistryAuth>,
         progress: &mut (dyn FnMut(PullProgress) + Send),
     ) -> Result<()>;
+
+    /// Builds an image with the engine's classic builder and gives it a name. The image's id (`sha256:…`).
+    ///
+    /// `lines` is called with each line of the builder's output: bounded, without control characters, and at the end the
+    /// reason when the build failed. A build that is dropped, or that is over its deadline, is cancelled by the engine, which
+    /// removes the container of the command that ran. Layers of a build that failed stay in the engine's store, without a name.
+    ///
+    /// # Errors
+    /// [`Error::Build`] with the [`BuildFailure`]: only [`BuildFailure::Source`] is a verdict on the source.
+    /// [`Error::InvalidArgument`] when the name is none.
+    async fn build(&self, context: BuildContext, options: &BuildOptions, lines: &mut OnLine<'_>) -> Result<String>;
+
+    /// Pushes exactly one tag that the engine has, and gives the digest that the registry knows the image by from now on.
+    ///
+    /// # Errors
+    /// [`Error::Push`] with the [`PullFailure`] when registry or disk are the reason, [`Error::NotFound`] when the engine has no
+    /// such tag. After [`Error::Timeout`] the registry may have it all the same.
+    async fn push(
+        &self,
+        repository: &str,
+        tag: &str,
+        auth: Option<&RegistryAuth>,
+        deadline: Duration,
+    ) -> Result<Digest>;
 
     /// Gives an image one more name; a name that stood for another image moves here.
     async fn tag(&self, image: &str, repository: &str, tag: &str) -> Result<()>;

@@ -8,10 +8,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use nightshift_agent::engine::{
-    CommandRun, Connection, ContainerSummary, Engine, EngineInfo, Error, EventStream, ExecOutcome, ImageSummary,
-    NetworkSummary, RegistryAuth, Result,
+    BuildContext, BuildOptions, CommandRun, Connection, ContainerSummary, Engine, EngineInfo, Error, EventStream,
+    ExecOutcome, ImageSummary, NetworkSummary, OnLine, RegistryAuth, Result,
 };
 use nightshift_core::ids::ContainerId;
+use nightshift_core::image::Digest;
 use nightshift_core::instance::PullProgress;
 use serde_json::Value;
 use tokio::sync::Notify;
@@ -129,6 +130,20 @@ impl Engine for Interrupted {
         progress: &mut (dyn FnMut(PullProgress) + Send),
     ) -> Result<()> {
         self.change(self.inner.pull(reference, auth, progress)).await
+    }
+
+    async fn build(&self, context: BuildContext, options: &BuildOptions, lines: &mut OnLine<'_>) -> Result<String> {
+        self.change(self.inner.build(context, options, lines)).await
+    }
+
+    async fn push(
+        &self,
+        repository: &str,
+        tag: &str,
+        auth: Option<&RegistryAuth>,
+        deadline: Duration,
+    ) -> Result<Digest> {
+        self.change(self.inner.push(repository, tag, auth, deadline)).await
     }
 
     async fn tag(&self, image: &str, repository: &str, tag: &str) -> Result<()> {

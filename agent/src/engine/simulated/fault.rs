@@ -12,6 +12,8 @@ pub enum Call {
     InspectImage,
     ListImages,
     Pull,
+    Build,
+    Push,
     Tag,
     RemoveImage,
     Create,

@@ -57,6 +57,11 @@ impl Images {
         stored.names.extend(canonical(reference));
     }
 
+    /// Stores an image that has no name yet.
+    pub(super) fn add_built(&mut self, image: SimulatedImage) {
+        self.0.entry(image.id()).or_insert_with(|| Stored { image, names: BTreeSet::new() });
+    }
+
     /// Gives an image one more name, which another one loses.
     pub(super) fn tag(&mut self, reference: &str, repository: &str, tag: &str) -> Result<()> {
         let id = self.find(reference)?.0.clone();

@@ -6,7 +6,10 @@
 //! of agent and product run on it; the conformance suite keeps it like a real engine.
 
 mod act;
+mod build;
 mod container;
+mod context;
+mod dockerfile;
 mod fault;
 mod images;
 mod registry;
@@ -30,15 +33,18 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+pub use context::{broken_context, tar_of};
 pub use fault::{Call, Fault};
 pub use registry::{Behaviour, Happening, SimulatedImage, SimulatedRegistry};
 pub use world::Happened;
 use world::World;
 
+use super::lines::Lines;
 use super::tail::Tail;
 use super::{
-    CommandRun, Connection, ContainerSummary, Engine, EngineEvent, EngineInfo, Error, EventStream, ExecOutcome,
-    ImageSummary, NetworkSummary, OLDEST_KNOWN, PullFailure, RegistryAuth, Result, deadline, pull,
+    BuildContext, BuildOptions, CommandRun, Connection, ContainerSummary, Engine, EngineEvent, EngineInfo, Error,
+    EventStream, ExecOutcome, ImageSummary, NetworkSummary, OLDEST_KNOWN, OnLine, PullFailure, RegistryAuth, Result,
+    deadline, pull,
 };
 
 /// What a connection to a simulated container holds before somebody reads it: a request and its answer fit.
@@ -195,6 +201,15 @@ impl SimulatedEngine {
         }
     }
 
+    async fn within<T>(
+        &self,
+        call: &'static str,
+        after: Duration,
+        work: impl Future<Output = Result<T>> + Send,
+    ) -> Result<T> {
+        tokio::time::timeout(after, work).await.unwrap_or(Err(Error::Timeout { call, after }))
+    }
+
     fn unreachable(&self, reason: &str, sent: bool) -> Error {
         let hint = "the engine is simulated: wait for its daemon";
         Error::Unreachable { url: self.url.clone(), reason: reason.to_owned(), hint, sent }
@@ -318,6 +333,24 @@ impl Engine for SimulatedEngine {
     ) -> Result<()> {
         pull::require_digest(reference)?;
         self.call(Call::Pull, deadline::PULL_SILENCE, self.fetch(reference, auth, progress)).await
+    }
+
+    async fn build(&self, context: BuildContext, options: &BuildOptions, lines: &mut OnLine<'_>) -> Result<String> {
+        options.check()?;
+        let mut lines = Lines::new(lines);
+        let work = self.within("POST /build", options.deadline, self.built(context, options, &mut lines));
+        self.call(Call::Build, options.deadline, work).await
+    }
+
+    async fn push(
+        &self,
+        repository: &str,
+        tag: &str,
+        auth: Option<&RegistryAuth>,
+        deadline: Duration,
+    ) -> Result<Digest> {
+        let work = self.within("POST /images/{name}/push", deadline, self.pushed(repository, tag, auth));
+        self.call(Call::Push, deadline, work).await
     }
 
     async fn tag(&self, image: &str, repository: &str, tag: &str) -> Result<()> {

@@ -1,6 +1,6 @@
 //! A simulated registry, shared by simulated engines: images that say how their containers will behave.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -109,6 +109,34 @@ struct Shelves {
     tags: BTreeMap<ImageRef, Digest>,
     failure: Option<PullFailure>,
     logins: BTreeMap<String, RegistryAuth>,
+    opened: BTreeSet<String>,
+}
+
+/// Why an engine gets nothing, in its words.
+type Refused = (PullFailure, String);
+
+fn unknown(name: &str) -> Refused {
+    (PullFailure::NotFound, format!("manifest for {name} not found: manifest unknown: manifest unknown"))
+}
+
+impl Shelves {
+    /// Whether there is a registry, and whether it talks to this engine.
+    fn answers(&self, repository: &Repository, login: Option<&RegistryAuth>) -> Result<(), Refused> {
+        let host = repository.registry();
+        if let Some(failure) = self.failure {
+            return Err((failure, format!("Get \"http://{host}/v2/\": simulated failure: {failure:?}")));
+        }
+        let known = self.opened.contains(host) || self.images.keys().any(|(other, _)| other.registry() == host);
+        if !known {
+            let message = format!("Get \"http://{host}/v2/\": dial tcp {host}: connect: connection refused");
+            return Err((PullFailure::Unreachable, message));
+        }
+        let wanted = self.logins.get(host);
+        if wanted.is_some() && wanted != login {
+            return Err((PullFailure::Denied, format!("Get \"http://{host}/v2/\": no basic auth credentials")));
+        }
+        Ok(())
+    }
 }
 
 /// A registry in memory. Clones are the same registry.
@@ -156,7 +184,7 @@ impl SimulatedRegistry {
         self.lock().images.get(&(repository.clone(), digest.clone())).map(|image| image.created)
     }
 
-    /// From now on every pull fails for this reason, or none any more.
+    /// From now on every pull and push fails for this reason, or none any more.
     pub fn set_failure(&self, failure: Option<PullFailure>) {
         self.lock().failure = failure;
     }
@@ -166,34 +194,49 @@ impl SimulatedRegistry {
         self.lock().logins.insert(host.to_owned(), login);
     }
 
+    /// From now on there is a registry at this host, though nothing was pushed to it yet.
+    pub fn open(&self, host: &str) {
+        self.lock().opened.insert(host.to_owned());
+    }
+
     /// What an engine gets, or what it says instead. At a host to which nothing was ever pushed there is no registry.
     pub(super) fn fetch(
         &self,
         repository: &Repository,
         digest: &Digest,
         login: Option<&RegistryAuth>,
-    ) -> Result<SimulatedImage, (PullFailure, String)> {
+    ) -> Result<SimulatedImage, Refused> {
         let shelves = self.lock();
-        if let Some(failure) = shelves.failure {
-            let host = repository.registry();
-            return Err((failure, format!("Get \"http://{host}/v2/\": simulated failure: {failure:?}")));
-        }
-        let known = shelves.images.keys().any(|(other, _)| other.registry() == repository.registry());
-        if !known {
-            let host = repository.registry();
-            let message = format!("Get \"http://{host}/v2/\": dial tcp {host}: connect: connection refused");
-            return Err((PullFailure::Unreachable, message));
-        }
-        let wanted = shelves.logins.get(repository.registry());
-        if wanted.is_some() && wanted != login {
-            let message = format!("Get \"http://{}/v2/\": no basic auth credentials", repository.registry());
-            return Err((PullFailure::Denied, message));
-        }
+        shelves.answers(repository, login)?;
         let image = shelves.images.get(&(repository.clone(), digest.clone())).cloned();
-        image.ok_or_else(|| {
-            let name = repository.at(digest);
-            (PullFailure::NotFound, format!("manifest for {name} not found: manifest unknown: manifest unknown"))
-        })
+        image.ok_or_else(|| unknown(&repository.at(digest)))
+    }
+
+    /// The same for what a tag points to.
+    pub(super) fn fetch_tag(
+        &self,
+        name: &ImageRef,
+        login: Option<&RegistryAuth>,
+    ) -> Result<(Digest, SimulatedImage), Refused> {
+        let shelves = self.lock();
+        shelves.answers(&name.repository, login)?;
+        let digest = shelves.tags.get(name);
+        let found = digest.and_then(|digest| {
+            let image = shelves.images.get(&(name.repository.clone(), digest.clone()));
+            image.map(|image| (digest.clone(), image.clone()))
+        });
+        found.ok_or_else(|| unknown(&name.familiar()))
+    }
+
+    /// What an engine pushes.
+    pub(super) fn receive(
+        &self,
+        name: &ImageRef,
+        image: SimulatedImage,
+        login: Option<&RegistryAuth>,
+    ) -> Result<Digest, Refused> {
+        self.lock().answers(&name.repository, login)?;
+        Ok(self.push(name, image))
     }
 
     fn lock(&self) -> MutexGuard<'_, Shelves> {
