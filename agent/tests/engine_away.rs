@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use nightshift_agent::engine::{DockerEngine, Engine, Error, deadline};
+use nightshift_agent::engine::{BuildContext, BuildOptions, DockerEngine, Engine, Error, deadline};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 
-/// A listener that reads one request per connection and answers by its path; no answer for `None`.
+/// A listener that reads one request per connection and answers by its path; no answer for `None`, and no end of one in chunks.
 fn serve(answer: fn(&str) -> Option<String>) -> (tempfile::TempDir, String) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("engine.sock");
@@ -19,7 +19,12 @@ fn serve(answer: fn(&str) -> Option<String>) -> (tempfile::TempDir, String) {
                 let request = String::from_utf8_lossy(&request[..length]).into_owned();
                 let target = request.split(' ').nth(1).unwrap_or("").to_owned();
                 match answer(&target) {
-                    Some(answer) => drop(stream.write_all(answer.as_bytes()).await),
+                    Some(answer) => {
+                        drop(stream.write_all(answer.as_bytes()).await);
+                        if answer.contains(CHUNKED) {
+                            std::future::pending().await
+                        }
+                    }
                     None => std::future::pending().await,
                 }
             });
@@ -30,6 +35,13 @@ fn serve(answer: fn(&str) -> Option<String>) -> (tempfile::TempDir, String) {
 
 fn json(status: &str, body: &str) -> Option<String> {
     Some(format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
+}
+
+const CHUNKED: &str = "Transfer-Encoding: chunked";
+
+/// An answer that begins with these messages, after which more may come.
+fn open_stream(messages: &str) -> Option<String> {
+    Some(format!("HTTP/1.1 200 OK\r\n{CHUNKED}\r\n\r\n{:x}\r\n{messages}\r\n", messages.len()))
 }
 
 const VERSION: &str =
@@ -130,4 +142,90 @@ async fn an_answer_that_is_cut_off_may_have_been_done() {
     assert!(matches!(error, Error::Unreachable { sent: true, .. }), "{error:?}");
     let error = engine.inspect("abc").await.expect_err("cut off");
     assert!(error.may_have_been_done(), "{error:?}");
+}
+
+fn no_files() -> BuildContext {
+    Box::new(tokio::io::empty())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_push_that_stalls_is_given_up() {
+    let (_directory, url) = serve(|target| match target {
+        "/version" => json("200 OK", VERSION),
+        "/v1.41/images/silent/push?tag=v1" => None,
+        _ => open_stream("{\"status\":\"The push refers to repository [r.example/web]\"}\r\n"),
+    });
+    let engine = DockerEngine::connect(&url).await.expect("it answers");
+    for repository in ["r.example/web", "silent"] {
+        for (limit, after) in
+            [(Duration::from_secs(7_200), deadline::PUSH_SILENCE), (Duration::from_secs(60), Duration::from_secs(60))]
+        {
+            let before = tokio::time::Instant::now();
+            let error = engine.push(repository, "v1", None, limit).await.expect_err("it stalls");
+            assert_eq!(error, Error::Timeout { call: "POST /images/{name}/push", after }, "{repository}");
+            assert!(error.may_have_been_done());
+            assert!(before.elapsed() < after + Duration::from_secs(1), "{repository}: {:?}", before.elapsed());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_build_that_stalls_is_ended_by_its_deadline() {
+    let (_directory, url) = serve(|target| match target {
+        "/version" => json("200 OK", VERSION),
+        _ => open_stream("{\"stream\":\"Step 1/1 : FROM scratch\"}\r\n"),
+    });
+    let engine = DockerEngine::connect(&url).await.expect("it answers");
+    let options = BuildOptions::new("web:v1", Duration::from_secs(1_800));
+    // The second context never comes to its end.
+    let (_open, endless) = tokio::io::duplex(10);
+    for context in [no_files(), Box::new(endless)] {
+        let mut lines = Vec::new();
+        let outcome = engine.build(context, &options, &mut |line: &str| lines.push(line.to_owned())).await;
+        assert_eq!(outcome, Err(Error::Timeout { call: "POST /build", after: options.deadline }));
+        assert_eq!(lines, ["Step 1/1 : FROM scratch"], "the open line is told, too");
+    }
+}
+
+#[tokio::test]
+async fn a_build_whose_connection_breaks_is_no_verdict_on_the_source() {
+    let (_directory, url) = serve(|target| match target {
+        "/version" => json("200 OK", VERSION),
+        _ if target.contains("forbidden") => json("403 Forbidden", "not found: blocked by the proxy"),
+        _ => Some("HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"stream\":\"Step 1/2 : RUN x\\n\"}\r\n".to_owned()),
+    });
+    let engine = DockerEngine::connect(&url).await.expect("it answers");
+    let build = async |name: &str| {
+        engine.build(no_files(), &BuildOptions::new(name, Duration::from_secs(60)), &mut |_| ()).await
+    };
+    let error = build("web:v1").await.expect_err("cut off");
+    assert!(matches!(error, Error::Unreachable { sent: true, .. }), "{error:?}");
+    let error = build("forbidden:v1").await.expect_err("the proxy says no");
+    assert!(matches!(&error, Error::Refused { status: 403, .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_build_without_an_id_at_its_end_is_known_by_its_name() {
+    let (_directory, url) = serve(|target| match target {
+        "/version" => json("200 OK", VERSION),
+        "/v1.41/images/web%3Av1/json" => json("200 OK", r#"{"Id":"sha256:07"}"#),
+        _ => json("200 OK", "{\"stream\":\"done\\n\"}\n{\"aux\":{\"Other\":1}}\n\n"),
+    });
+    let engine = DockerEngine::connect(&url).await.expect("it answers");
+    let options = BuildOptions::new("web:v1", Duration::from_secs(60));
+    assert_eq!(engine.build(no_files(), &options, &mut |_| ()).await.as_deref(), Ok("sha256:07"));
+    let error = engine.push("web", "v1", None, Duration::from_secs(60)).await.expect_err("no digest");
+    assert!(matches!(&error, Error::Malformed { reason, .. } if reason == "no digest at the end"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_message_without_an_end_is_not_read_for_ever() {
+    let (_directory, url) = serve(|target| match target {
+        "/version" => json("200 OK", VERSION),
+        _ => open_stream(&format!("{{\"stream\":\"{}", "x".repeat(2 << 20))),
+    });
+    let engine = DockerEngine::connect(&url).await.expect("it answers");
+    let options = BuildOptions::new("web:v1", Duration::from_secs(60));
+    let error = engine.build(no_files(), &options, &mut |_| ()).await.expect_err("it has a limit");
+    assert!(matches!(&error, Error::Malformed { reason, .. } if reason.contains("1048576 bytes")), "{error:?}");
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use nightshift_agent::engine::{DockerEngine, Engine};
+use nightshift_agent::engine::{BuildOptions, DockerEngine, Engine};
 use nightshift_core::ids::ContainerId;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -47,6 +47,11 @@ fn answer(call: &str) -> (&'static str, &'static str) {
         }
         "GET /exec/{id}/json" => ("200 OK", r#"{"ExitCode":0}"#),
         "POST /exec/{id}/start" => ("101 UPGRADED", ""),
+        "POST /build" => ("200 OK", r#"{"aux":{"ID":"sha256:00"}}"#),
+        "POST /images/{name}/push" => (
+            "200 OK",
+            r#"{"aux":{"Tag":"v1","Digest":"sha256:0000000000000000000000000000000000000000000000000000000000000000"}}"#,
+        ),
         "GET /events" | "GET /containers/{id}/logs" => ("200 OK", ""),
         _ => ("200 OK", "{}"),
     }
@@ -84,6 +89,9 @@ async fn call_everything(url: &str) {
     engine.inspect_image("some/image").await.expect("an image");
     engine.list_images().await.expect("images");
     engine.pull(&digest, None, &mut |_| {}).await.expect("a pull");
+    let options = BuildOptions::new("some/image:v1", Duration::from_secs(10));
+    engine.build(Box::new(tokio::io::empty()), &options, &mut |_| ()).await.expect("a build");
+    engine.push("some/image", "v1", None, Duration::from_secs(10)).await.expect("a push");
     engine.tag("some/image", "nightshift/keep", "web-0").await.expect("a tag");
     engine.remove_image("some/image").await.expect("an image less");
     engine.create("web", &json!({})).await.expect("a container more");
@@ -117,8 +125,8 @@ fn documented() -> BTreeSet<String> {
 
 /// Every `"METHOD /path"` by which the adapter calls its calls in errors.
 fn named_in_the_source() -> BTreeSet<String> {
-    let source = include_str!("../src/engine/docker.rs");
-    let words = source.split('"');
+    let sources = [include_str!("../src/engine/docker.rs"), include_str!("../src/engine/docker_build.rs")];
+    let words = sources.into_iter().flat_map(|source| source.split('"'));
     let methods = ["GET /", "POST /", "DELETE /", "PUT /", "HEAD /"];
     words.filter(|word| methods.iter().any(|method| word.starts_with(method))).map(str::to_owned).collect()
 }

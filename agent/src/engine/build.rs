@@ -143,7 +143,7 @@ pub(super) fn sorted(step: Step, exit_code: Option<i64>, message: &str) -> Optio
         "the dockerfile (",
         "cannot locate specified dockerfile",
         "failed to reach build target",
-        "file with no instructions",
+        "failed to parse dockerfile",
         "base name (",
         "invalid reference format",
         "no image was generated",
@@ -215,6 +215,7 @@ mod tests {
         for (step, message, expect) in [
             (Step::Before, "dockerfile parse error line 2: unknown instruction: FOO", source),
             (Step::Before, "the Dockerfile (Dockerfile) cannot be empty", source),
+            (Step::Before, "failed to parse Dockerfile: file with no instructions", source),
             (Step::Before, "Cannot locate specified Dockerfile: other", source),
             (Step::Before, "failed to reach build target other in Dockerfile", source),
             (Step::Before, "archive/tar: invalid tar header", Some(BuildFailure::Context)),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use nightshift_agent::engine::{DockerEngine, Engine, RegistryAuth};
 use nightshift_core::ids::ContainerId;
+use nightshift_core::image::{Digest, ImageRef};
 use tokio::process::Command;
 
 use crate::fixture::{Fixture, Image, Kind, PASSWORD, login};
@@ -139,6 +140,19 @@ impl Fixture for DockerFixture {
         let digest = engines(&registry, &["push", directory, "private:v1", "--text", &registry, "--login", &who]).await;
         let name = format!("{address}/private:v1").parse().expect("well formed");
         (Image { name, digest: digest.parse().expect("it prints the digest") }, login(&address, PASSWORD))
+    }
+
+    async fn served(&self, name: &ImageRef) -> Option<Digest> {
+        let (host, path) = (name.repository.registry(), name.repository.path());
+        let url = format!("http://{host}/v2/{path}/manifests/{}", name.tag);
+        let kind = "Accept: application/vnd.docker.distribution.manifest.v2+json";
+        let headers = run(Command::new("curl").args(["-sS", "-I", "-H", kind, &url])).await;
+        let digest = headers.lines().find_map(|line| line.strip_prefix("Docker-Content-Digest: "));
+        digest.map(|digest| digest.trim().parse().expect("a digest"))
+    }
+
+    fn containers_of_a_run(&self) -> usize {
+        1
     }
 
     async fn network(&self) -> String {

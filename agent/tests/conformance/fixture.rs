@@ -57,6 +57,10 @@ pub(crate) trait Fixture: Sync {
     async fn push(&self, kind: Kind) -> Image;
     /// Puts an image into a registry that wants these credentials.
     async fn push_private(&self) -> (Image, RegistryAuth);
+    /// What the registry itself says a tag points to; `None` when it has no such tag.
+    async fn served(&self, name: &ImageRef) -> Option<Digest>;
+    /// How many containers a `RUN` of a build is seen in. A simulated one has none that could stay behind.
+    fn containers_of_a_run(&self) -> usize;
     /// Makes a network that only this check uses.
     async fn network(&self) -> String;
     /// Whether the engine has a volume of this name. A simulated one has none that could stay behind.

@@ -5,6 +5,7 @@
 //! thing: whoever changes one side sees the other go red. With `NIGHTSHIFT_TEST_PODMAN` they run on Podman too, where some are
 //! known to fail ([`podman`]).
 
+mod builds;
 mod containers;
 mod docker;
 mod fixture;
@@ -107,4 +108,16 @@ checks! {
         a_container_that_never_ran_is_stopped_without_effect,
         a_log_that_the_driver_does_not_keep_is_refused,
         a_removed_containers_volume_is_kept;
+    builds:
+        what_is_built_runs,
+        an_image_is_built_from_nothing,
+        a_build_asks_for_its_base_anew,
+        a_failed_build_is_the_sources_own_fault,
+        a_base_image_that_cannot_be_had_is_nobodys_fault,
+        a_private_base_image_is_fetched_with_the_right_password_only,
+        a_context_that_breaks_off_says_why,
+        a_build_that_hangs_is_ended_by_its_deadline,
+        a_build_that_nobody_waits_for_is_cancelled,
+        a_push_gives_the_digest_that_the_registry_serves,
+        a_push_says_why_it_failed;
 }

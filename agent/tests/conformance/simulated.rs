@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use chrono::DateTime;
 use nightshift_agent::engine::simulated::{Behaviour, Happening, SimulatedEngine, SimulatedImage, SimulatedRegistry};
 use nightshift_agent::engine::{Engine, ExecOutcome, RegistryAuth};
+use nightshift_core::image::{Digest, ImageRef};
 use serde_json::json;
 
 use crate::fixture::{Fixture, Image, Kind, PASSWORD, login};
@@ -91,6 +92,14 @@ impl Fixture for SimulatedFixture {
         let login = login("127.0.0.1:5001", PASSWORD);
         self.registry.require_login("127.0.0.1:5001", login.clone());
         (Image { name, digest }, login)
+    }
+
+    async fn served(&self, name: &ImageRef) -> Option<Digest> {
+        self.registry.resolve(name)
+    }
+
+    fn containers_of_a_run(&self) -> usize {
+        0
     }
 
     async fn network(&self) -> String {

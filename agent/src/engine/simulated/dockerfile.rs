@@ -58,8 +58,11 @@ pub(super) fn parse(name: &str, text: &str) -> Result<Vec<Instruction>, String> 
         }
         found.push(Instruction { word, rest: rest.trim().to_owned() });
     }
+    if text.trim().is_empty() {
+        return Err(format!("the Dockerfile ({name}) cannot be empty"));
+    }
     match found.iter().find(|instruction| instruction.word != "ARG") {
-        None => Err(format!("the Dockerfile ({name}) cannot be empty")),
+        None => Err("failed to parse Dockerfile: file with no instructions".to_owned()),
         Some(first) if first.word != "FROM" => {
             Err(format!("dockerfile parse error line 1: no build stage in current context: {}", first.word))
         }
@@ -144,7 +147,8 @@ mod tests {
         for (text, expect) in [
             ("FROM scratch\nFOO x\n", "dockerfile parse error line 2: unknown instruction: FOO"),
             ("FROM\n", "dockerfile parse error line 1: FROM requires at least one argument"),
-            ("# nothing\n", "the Dockerfile (Dockerfile) cannot be empty"),
+            ("", "the Dockerfile (Dockerfile) cannot be empty"),
+            ("# nothing\n", "failed to parse Dockerfile: file with no instructions"),
             ("RUN true\n", "dockerfile parse error line 1: no build stage in current context: RUN"),
         ] {
             assert_eq!(parse("Dockerfile", text), Err(expect.to_owned()));
