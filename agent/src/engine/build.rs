@@ -134,6 +134,8 @@ pub(super) fn sorted(step: Step, exit_code: Option<i64>, message: &str) -> Optio
         return Some(BuildFailure::Surroundings(PullFailure::DiskFull));
     }
     if says(&["cannot allocate memory", "input/output error", "read-only file system", "too many open files"])
+        // Podman's for `COPY --from` of an image that it could not fetch: it does not say which of the two it is.
+        || says(&["no stage or image found with that name"])
         || says(&["context canceled", "context deadline exceeded", "shutting down"]) && step != Step::From
     {
         return None;

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use nightshift_agent::engine::simulated::{broken_context, tar_of};
+use nightshift_agent::engine::simulated::tar_of;
 use nightshift_agent::engine::{BuildContext, BuildFailure, BuildOptions, Error, EventKind, PullFailure, Result};
 use nightshift_core::container::RunState;
 use nightshift_core::ids::ContainerId;
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
 
 use crate::fixture::{Fixture, GRACE, Image, Kind, events_until, login, pulled, view};
 
@@ -26,6 +29,15 @@ fn context(files: &[(&str, &str)]) -> BuildContext {
 
 fn options(fixture: &dyn Fixture) -> BuildOptions {
     BuildOptions::new(&format!("{}:v1", fixture.name("built")), WITHIN)
+}
+
+/// A reader that fails with this reason.
+struct Failing(&'static str);
+
+impl AsyncRead for Failing {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Err(io::Error::other(self.0)))
+    }
 }
 
 /// How a build ended, and what it said.
@@ -82,7 +94,7 @@ pub(crate) async fn what_is_built_runs(fixture: &dyn Fixture) {
     let (outcome, lines) = built(fixture, &dockerfile, &options).await;
     let id = outcome.unwrap_or_else(|error| panic!("{error}: {lines:?}"));
     assert!(lines.iter().any(|line| line == "built with other"), "{lines:?}");
-    assert!(lines.iter().any(|line| line.starts_with("Step 7/")), "{lines:?}");
+    assert!(lines.iter().any(|line| line.to_lowercase().starts_with("step 7/")), "{lines:?}");
     let inspect = engine.inspect_image(&options.name).await.expect("by its name");
     assert_eq!(inspect["Id"], id.as_str());
     assert_eq!(inspect["Config"]["Labels"]["check.other"], "other");
@@ -106,12 +118,21 @@ pub(crate) async fn an_image_is_built_from_nothing(fixture: &dyn Fixture) {
     let busybox = std::fs::read("/bin/busybox").unwrap_or_else(|_| b"no program".to_vec());
     let mut options = options(fixture);
     options.dockerfile = "build/Dockerfile.small".to_owned();
-    options.target = Some("first".to_owned());
     let dockerfile =
         b"FROM scratch AS first\nCOPY bin/busybox /bin/sh\nENTRYPOINT [\"/bin/sh\", \"-c\"]\nCMD [\"exit 0\"]\n\
-                       FROM first\nRUN false\n";
+                       FROM first\nCOPY --from=first /bin/sh /bin/other\nLABEL check.stage=second\n";
     let files = tar_of(&[("bin/busybox", &busybox), ("build/Dockerfile.small", dockerfile)]);
-    let id = engine.build(Box::new(io::Cursor::new(files)), &options, &mut |_| ()).await.expect("a good build");
+    let build = async |options: &BuildOptions| {
+        let id =
+            engine.build(Box::new(io::Cursor::new(files.clone())), options, &mut |_| ()).await.expect("a good build");
+        let inspect = engine.inspect_image(&id).await.expect("by its id");
+        inspect["Config"]["Labels"]["check.stage"].clone()
+    };
+    assert_eq!(build(&options).await, "second", "without a target the last stage");
+    options.target = Some("first".to_owned());
+    assert_eq!(build(&options).await, Value::Null);
+    let id = engine.inspect_image(&options.name).await.expect("by its name")["Id"].clone();
+    let id = id.as_str().expect("an id").to_owned();
     let inspect = engine.inspect_image(&id).await.expect("by its id");
     assert_eq!(inspect["RepoTags"], json!([options.name]));
     assert_eq!(inspect["Config"]["Entrypoint"], json!(["/bin/sh", "-c"]));
@@ -202,8 +223,9 @@ pub(crate) async fn a_context_that_breaks_off_says_why(fixture: &dyn Fixture) {
     let whole = tar_of(&[("Dockerfile", b"FROM scratch\nLABEL a=b\n"), ("data", &[7; 300_000])]);
     let options = options(fixture);
     for bytes in [0, 100, 1_536, 200_000] {
-        let torn = broken_context(whole.get(..bytes).expect("shorter").to_vec(), "the download broke off");
-        let error = engine.build(torn, &options, &mut |_| ()).await.expect_err("it is not whole");
+        let torn =
+            io::Cursor::new(whole.get(..bytes).expect("shorter").to_vec()).chain(Failing("the download broke off"));
+        let error = engine.build(Box::new(torn), &options, &mut |_| ()).await.expect_err("it is not whole");
         assert!(
             matches!(&error, Error::Build { failure: BuildFailure::Context, message, .. } if message == "the download broke off"),
             "{bytes}: {error:?}"
@@ -217,47 +239,42 @@ pub(crate) async fn a_context_that_breaks_off_says_why(fixture: &dyn Fixture) {
     assert!(!exists(fixture, &options.name).await);
 }
 
-pub(crate) async fn a_build_that_hangs_is_ended_by_its_deadline(fixture: &dyn Fixture) {
+/// Begins a build whose command never ends, and comes back with how it ended (`None` if it still goes on) and what it said once
+/// the command runs in its container.
+async fn hanging(fixture: &dyn Fixture, options: &BuildOptions, is_awaited: bool) -> Option<Result<String>> {
     let base = pulled(fixture, Kind::Web).await.name.familiar();
-    let mut options = options(fixture);
-    let label = options.name.clone();
-    options.deadline = Duration::from_secs(4);
+    let label = &options.name;
     let dockerfile = format!("FROM {base}\nLABEL {LABEL}={label}\nRUN echo hangs && sleep 500\n");
-    let before = tokio::time::Instant::now();
-    let (outcome, lines) = built(fixture, &dockerfile, &options).await;
-    assert!(matches!(&outcome, Err(Error::Timeout { after, .. }) if *after == options.deadline), "{outcome:?}");
-    assert!(before.elapsed() < 2 * options.deadline, "{:?}", before.elapsed());
-    assert!(lines.iter().any(|line| line == "hangs"), "it ran: {lines:?}");
-    until_containers(fixture, &label, 0).await;
+    let (said, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let mut tell = |line: &str| drop(said.send(line.to_owned()));
+    let engine = fixture.engine();
+    let build = engine.build(context(&[("Dockerfile", &dockerfile)]), options, &mut tell);
+    let seen = async {
+        while heard.recv().await.is_some_and(|line| line != "hangs") {}
+        let count = of_build(fixture, label).await.len();
+        assert_eq!(count, fixture.containers_of_a_run(), "else its absence later proves nothing");
+    };
+    tokio::pin!(build);
+    tokio::select! {
+        outcome = &mut build => panic!("too early: {outcome:?}"),
+        () = seen => {}
+    }
+    if is_awaited { Some(build.await) } else { None }
+}
+
+pub(crate) async fn a_build_that_hangs_is_ended_by_its_deadline(fixture: &dyn Fixture) {
+    let mut options = options(fixture);
+    options.deadline = Duration::from_secs(6);
+    let outcome = hanging(fixture, &options, true).await;
+    assert!(matches!(&outcome, Some(Err(Error::Timeout { after, .. })) if *after == options.deadline), "{outcome:?}");
+    until_containers(fixture, &options.name, 0).await;
     assert!(!exists(fixture, &options.name).await);
 }
 
 pub(crate) async fn a_build_that_nobody_waits_for_is_cancelled(fixture: &dyn Fixture) {
-    let base = pulled(fixture, Kind::Web).await.name.familiar();
     let options = options(fixture);
-    let label = options.name.clone();
-    let dockerfile = format!("FROM {base}\nLABEL {LABEL}={label}\nRUN echo hangs && sleep 500\n");
-    let files = context(&[("Dockerfile", &dockerfile)]);
-    let (said, mut heard) = tokio::sync::mpsc::unbounded_channel();
-    let engine = fixture.engine();
-    let mut tell = |line: &str| drop(said.send(line.to_owned()));
-    let build = engine.build(files, &options, &mut tell);
-    let runs = async {
-        while let Some(line) = heard.recv().await {
-            if line == "hangs" {
-                return;
-            }
-        }
-    };
-    let seen = async {
-        runs.await;
-        of_build(fixture, &label).await.len()
-    };
-    tokio::select! {
-        outcome = build => panic!("{outcome:?}"),
-        seen = seen => assert_eq!(seen, fixture.containers_of_a_run(), "else what follows proves nothing"),
-    }
-    until_containers(fixture, &label, 0).await;
+    assert!(hanging(fixture, &options, false).await.is_none());
+    until_containers(fixture, &options.name, 0).await;
     assert!(!exists(fixture, &options.name).await);
 }
 

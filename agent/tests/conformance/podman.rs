@@ -14,7 +14,7 @@ use crate::DEADLINE;
 pub(crate) const VARIABLE: &str = "NIGHTSHIFT_TEST_PODMAN";
 
 /// What is not passed on Podman 4.3, and why.
-const FAILS: [(&str, &str); 28] = [
+const FAILS: [(&str, &str); 38] = [
     ("the_engine_says_who_it_is", "no registry on `127.0.0.0/8` is spoken to without TLS unless it is named"),
     (
         "a_stop_gives_the_container_its_grace_period",
@@ -57,6 +57,22 @@ const FAILS: [(&str, &str); 28] = [
         "networks_are_made_found_by_label_and_removed_when_nobody_is_in_them",
         "the refusal of a name that is taken has the status 500 and not 409",
     ),
+    ("what_is_built_runs", "health checks need systemd"),
+    ("an_image_is_built_from_nothing", "short names are shown as `docker.io/library/NAME`"),
+    ("a_failed_build_is_the_sources_own_fault", "a command's failure is told in other words"),
+    (
+        "a_base_image_that_cannot_be_had_is_nobodys_fault",
+        "`COPY --from` of an image that cannot be fetched is told as an image that is not there, without the reason",
+    ),
+    (
+        "a_private_base_image_is_fetched_with_the_right_password_only",
+        "its registry would have to be in `registries.conf` before Podman starts",
+    ),
+    ("a_context_that_breaks_off_says_why", "what is no tar is refused without a word"),
+    ("a_build_that_hangs_is_ended_by_its_deadline", "the command runs on, in no container that is listed"),
+    ("a_build_that_nobody_waits_for_is_cancelled", "the command runs on, in no container that is listed"),
+    ("a_push_gives_the_digest_that_the_registry_serves", "the digest is told in a sentence only, and not in `aux`"),
+    ("a_push_says_why_it_failed", "its registry would have to be in `registries.conf` before Podman starts"),
     ("a_log_that_the_driver_does_not_keep_is_refused", "the refusal has the status 500 and not 501"),
 ];
 

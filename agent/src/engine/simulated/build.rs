@@ -95,14 +95,15 @@ impl SimulatedEngine {
             lines.whole(&format!("Step {}/{} : {word} {rest}", number + 1, instructions.len()));
             match (word.as_str(), stages.last_mut()) {
                 ("FROM", _) => {
-                    let stage = self.begun(&substituted(rest, &global), options).await?;
+                    let stage = self.begun(&substituted(rest, &global), &stages, options).await?;
                     stages.push(stage);
                 }
                 ("COPY", _) => self.copied(rest, &files, &mut stages, options).await?,
                 ("RUN", Some(stage)) => ran(&substituted(rest, &stage.values), rest, lines).await?,
-                (_, Some(stage)) => stage.configured(instruction, &options.args),
+                ("ARG", Some(stage)) => declared(rest, &options.args, &global, &mut stage.values),
+                (_, Some(stage)) => stage.configured(instruction),
                 // Only `ARG` may stand before the first `FROM`.
-                (_, None) => declared(rest, &options.args, &mut global),
+                (_, None) => declared(rest, &options.args, &BTreeMap::new(), &mut global),
             }
         }
         let last = stages.pop().ok_or_else(missing)?;
@@ -121,7 +122,7 @@ impl SimulatedEngine {
     }
 
     /// `FROM`: a stage of its own.
-    async fn begun(&self, rest: &str, options: &BuildOptions) -> Result<Stage, Broken> {
+    async fn begun(&self, rest: &str, stages: &[Stage], options: &BuildOptions) -> Result<Stage, Broken> {
         let words = words(rest);
         let reference = words.first().map_or("", String::as_str);
         if reference.is_empty() {
@@ -131,9 +132,10 @@ impl SimulatedEngine {
             [keyword, name] if keyword.eq_ignore_ascii_case("as") => name.clone(),
             _ => String::new(),
         };
-        let image = match reference {
-            "scratch" => from_nothing(),
-            _ => self.fetched_base(reference, options).await?,
+        let image = match stages.iter().find(|stage| stage.name == reference) {
+            Some(stage) => stage.image.clone(),
+            None if reference == "scratch" => from_nothing(),
+            None => self.fetched_base(reference, options).await?,
         };
         let values = image.config["Env"].as_array().into_iter().flatten().filter_map(Value::as_str);
         let values =
@@ -250,10 +252,17 @@ fn from_nothing() -> SimulatedImage {
     image
 }
 
-/// `ARG NAME[=default]`: the value that was given, else the default.
-fn declared(rest: &str, args: &BTreeMap<String, String>, values: &mut BTreeMap<String, String>) {
-    let (name, default) = rest.split_once('=').unwrap_or((rest, ""));
-    let default = substituted(words(default).first().map_or("", String::as_str), values);
+/// `ARG NAME[=default]`: the value that was given, else the default, else what was said before the first `FROM`.
+fn declared(
+    rest: &str,
+    args: &BTreeMap<String, String>,
+    global: &BTreeMap<String, String>,
+    values: &mut BTreeMap<String, String>,
+) {
+    let (name, default) = match rest.split_once('=') {
+        Some((name, default)) => (name, substituted(words(default).first().map_or("", String::as_str), values)),
+        None => (rest, global.get(rest).cloned().unwrap_or_default()),
+    };
     values.insert(name.to_owned(), args.get(name).cloned().unwrap_or(default));
 }
 
@@ -296,11 +305,10 @@ async fn ran(line: &str, typed: &str, lines: &mut Lines<'_>) -> Result<(), Broke
 
 impl Stage {
     /// An instruction that only changes the image's configuration.
-    fn configured(&mut self, Instruction { word, rest }: &Instruction, args: &BTreeMap<String, String>) {
+    fn configured(&mut self, Instruction { word, rest }: &Instruction) {
         let value = substituted(rest, &self.values);
         let config = &mut self.image.config;
         match word.as_str() {
-            "ARG" => declared(rest, args, &mut self.values),
             "LABEL" => pairs(&value).into_iter().for_each(|(key, value)| config["Labels"][key] = json!(value)),
             "ENV" => {
                 for (key, value) in pairs(&value) {

@@ -184,18 +184,76 @@ pub fn tar_of(files: &[(&str, &[u8])]) -> Vec<u8> {
     tar
 }
 
-/// A context that gives these bytes and then fails with this reason.
-#[must_use]
-pub fn broken_context(bytes: Vec<u8>, reason: &'static str) -> BuildContext {
-    struct Failing(&'static str);
-    impl tokio::io::AsyncRead for Failing {
-        fn poll_read(
-            self: std::pin::Pin<&mut Self>,
-            _: &mut std::task::Context<'_>,
-            _: &mut tokio::io::ReadBuf<'_>,
-        ) -> std::task::Poll<io::Result<()>> {
-            std::task::Poll::Ready(Err(io::Error::other(self.0)))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn read(tar: Vec<u8>, dockerfile: &str) -> Result<Files, Unread> {
+        Files::read(Box::new(io::Cursor::new(tar)), dockerfile).await
+    }
+
+    /// A tar with an entry of another kind before its one file.
+    fn with_special(kind: u8, content: &[u8]) -> Vec<u8> {
+        let mut tar = tar_of(&[("special", content)]);
+        tar[156] = kind;
+        let sum: u64 = tar[..148].iter().chain(&tar[156..512]).map(|&byte| u64::from(byte)).sum::<u64>() + 8 * 32;
+        tar[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        tar.truncate(tar.len() - 2 * BLOCK_BYTES);
+        tar.extend(tar_of(&[("name", b"FROM scratch\n")]));
+        tar
+    }
+
+    #[tokio::test]
+    async fn names_sizes_and_the_dockerfile_are_known() {
+        let long = [b'x'; 1_300];
+        let tar = tar_of(&[("./a/Dockerfile", b"FROM scratch\n"), ("a/b/c", &long), ("ab", b"")]);
+        let files = read(tar.clone(), "/a/Dockerfile").await.expect("a tar");
+        assert_eq!(files.dockerfile.as_deref(), Some("FROM scratch\n"));
+        for (path, size) in [
+            ("a/b/c", Some(1_300)),
+            ("./a/", Some(1_313)),
+            (".", Some(1_313)),
+            ("ab", Some(0)),
+            ("a/x", None),
+            ("b", None),
+        ] {
+            assert_eq!(files.size_of(path), size, "{path}");
+        }
+        assert_eq!(read(tar, "Dockerfile").await.expect("a tar").dockerfile, None);
+    }
+
+    #[tokio::test]
+    async fn long_names_and_the_headers_of_git_archive_are_read() {
+        let long = format!("dir/{}", "n".repeat(200));
+        let record = format!("  path={long}\n");
+        let record = format!("{} path={long}\n", record.len() + 2);
+        for (kind, content, path) in [
+            (b'L', format!("{long}\0"), long.as_str()),
+            (b'x', record, long.as_str()),
+            (b'g', "52 comment=0123\n".to_owned(), "name"),
+        ] {
+            let files = read(with_special(kind, content.as_bytes()), path).await.expect("a tar");
+            assert_eq!(files.dockerfile.as_deref(), Some("FROM scratch\n"), "{}", char::from(kind));
+            assert_eq!(files.size_of("special"), None, "it is no file");
         }
     }
-    Box::new(tokio::io::AsyncReadExt::chain(io::Cursor::new(bytes), Failing(reason)))
+
+    #[tokio::test]
+    async fn other_bytes_are_another_context() {
+        let hash = async |content: &[u8]| read(tar_of(&[("a", content)]), "a").await.expect("a tar").hash;
+        assert_ne!(hash(b"1").await, hash(b"2").await);
+        assert_eq!(hash(b"1").await, hash(b"1").await);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_tar_is_told_in_the_engines_words() {
+        let whole = tar_of(&[("Dockerfile", &[b' '; 600])]);
+        for (bytes, expect) in [
+            (vec![b'x'; 2_000], "archive/tar: invalid tar header"),
+            (whole[..700].to_vec(), "Error processing tar file(exit status 1): unexpected EOF"),
+            (whole[..1_024].to_vec(), "Error processing tar file(exit status 1): unexpected EOF"),
+        ] {
+            assert_eq!(read(bytes, "Dockerfile").await.map(|files| files.hash), Err(Unread::Malformed(expect)));
+        }
+    }
 }

@@ -33,7 +33,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-pub use context::{broken_context, tar_of};
+pub use context::tar_of;
 pub use fault::{Call, Fault};
 pub use registry::{Behaviour, Happening, SimulatedImage, SimulatedRegistry};
 pub use world::Happened;
