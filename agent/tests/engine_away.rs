@@ -178,13 +178,15 @@ async fn a_build_that_stalls_is_ended_by_its_deadline() {
     let engine = DockerEngine::connect(&url).await.expect("it answers");
     let options = BuildOptions::new("web:v1", Duration::from_secs(1_800));
     // The second context never comes to its end.
-    let (_open, endless) = tokio::io::duplex(10);
+    let (mut open, endless) = tokio::io::duplex(10);
     for context in [no_files(), Box::new(endless)] {
         let mut lines = Vec::new();
         let outcome = engine.build(context, &options, &mut |line: &str| lines.push(line.to_owned())).await;
         assert_eq!(outcome, Err(Error::Timeout { call: "POST /build", after: options.deadline }));
         assert_eq!(lines, ["Step 1/1 : FROM scratch"], "the open line is told, too");
     }
+    let let_go = tokio::time::timeout(Duration::from_secs(10), open.read(&mut [0])).await;
+    assert!(matches!(let_go, Ok(Ok(0))), "nobody reads the context any more: {let_go:?}");
 }
 
 #[tokio::test]
