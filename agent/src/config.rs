@@ -3,6 +3,8 @@
 //! Every key is in `docs/configuration.md`. Relative paths are relative to the folder of the file: the shell that opened it
 //! resolves them, and fills in what is `None` here (host name, docker's own files).
 
+mod build;
+
 use std::path::PathBuf;
 
 use nightshift_core::config::{self, CoordinatorUrl, ImagePattern, LogConfig, Problems, Secret, Table};
@@ -11,6 +13,7 @@ use nightshift_core::labels::{Labels, Selector};
 use nightshift_core::signature::KEY_LIMIT;
 
 use crate::engine::DockerEngine;
+use crate::limits::BuildLimits;
 
 /// Where agents keep their certificate and journal.
 pub const DEFAULT_DATA_DIR: &str = "/var/lib/nightshift/agent";
@@ -59,6 +62,8 @@ pub struct LimitsConfig {
     pub allow_images: Vec<ImagePattern>,
     /// Images that must be signed.
     pub signed: Vec<SignedConfig>,
+    /// What may be built here; `None`: nothing.
+    pub build: Option<BuildLimits>,
 }
 
 /// Images that must be signed.
@@ -89,6 +94,7 @@ fn agent(file: &mut Table<'_>) -> Option<AgentConfig> {
     let limits = file.table("limits", |limits| LimitsConfig {
         allow_images: limits.list("allow_images").unwrap_or_default(),
         signed: limits.tables("signed", signed),
+        build: limits.table("build", build::read).flatten(),
     });
     let log = config::log(file);
     Some(AgentConfig {

@@ -2,10 +2,17 @@
 //!
 //! [`Limits::judge`] is the one place. Whoever is about to fetch or run an image that somebody else named asks it first: orders of
 //! steps, images that are fetched ahead. A coordinator that was stolen meets the same refusal as one that is mistaken.
+//! [`Limits::judge_build`] is the same for builds (`build`), which no node does unless its file allows it.
+
+pub mod build;
+pub mod git_url;
 
 use nightshift_core::config::ImagePattern;
 use nightshift_core::image::{Digest, Repository};
 use nightshift_core::signature::{PublicKey, Signature, Unverified, verify};
+
+pub use build::{AllowedDirectory, AllowedGit, BuildLimits};
+use git_url::{GitUrl, InvalidGitUrl};
 
 /// What an agent refuses, whoever asks.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -14,6 +21,8 @@ pub struct Limits {
     pub allow_images: Vec<ImagePattern>,
     /// Which of them must be signed. Each entry that fits an image must be satisfied.
     pub signed: Vec<Signed>,
+    /// What may be built here; `None`: nothing.
+    pub build: Option<BuildLimits>,
 }
 
 /// Images that must be signed.
@@ -25,7 +34,7 @@ pub struct Signed {
     pub keys: Vec<PublicKey>,
 }
 
-/// Why an image is refused.
+/// Why an image, or what it should be built from, is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Its repository is not allowed.
@@ -43,6 +52,48 @@ pub enum Refusal {
         digest: Digest,
         /// What is wrong.
         reason: Unverified,
+    },
+    /// Nothing is built here.
+    #[error("this node builds no images; hint: see `limits.build` in its agent's configuration")]
+    NoBuilds,
+    /// It may run here, but not be built.
+    #[error(
+        "this node does not build images of `{repository}`; hint: see `limits.build.images` in its agent's configuration"
+    )]
+    BuildRepository {
+        /// The repository.
+        repository: Repository,
+    },
+    /// A directory must not be a context.
+    #[error(
+        "`{directory}` is no context for builds on this node: {reason}; hint: see `limits.build.directories` in its agent's \
+         configuration"
+    )]
+    Directory {
+        /// Its path, or the part of it that is shown.
+        directory: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A git repository must not be used.
+    #[error("builds on this node take nothing from `{url}`; hint: see `limits.build.git` in its agent's configuration")]
+    Git {
+        /// Its address.
+        url: GitUrl,
+    },
+    /// The address of a git repository cannot be judged.
+    #[error(
+        "builds on this node cannot use the git repository: {reason}; hint: see `limits.build.git` in its agent's configuration"
+    )]
+    GitUrl {
+        /// What is wrong with it.
+        reason: InvalidGitUrl,
+    },
+    /// The name of a branch could be read as something else.
+    #[error("`{branch}` is no name of a git branch")]
+    Branch {
+        /// The name, or the part of it that is shown.
+        branch: String,
     },
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
 use nightshift_agent::config::{self, AgentConfig, JoinToken, LimitsConfig, SignedConfig};
+use nightshift_agent::limits::BuildLimits;
 use nightshift_agent::service::{self, Options};
 
 use crate::failure::{Exit, Failure};
@@ -41,7 +42,11 @@ fn absolute(file: &Path, config: AgentConfig) -> AgentConfig {
         let key_files = key_files.into_iter().map(|path| role::beside(file, path)).collect();
         SignedConfig { images, key_files }
     });
-    let limits = LimitsConfig { allow_images: config.limits.allow_images, signed: signed.collect() };
+    let build = config
+        .limits
+        .build
+        .map(|build| BuildLimits { git_config: build.git_config.map(|path| role::beside(file, path)), ..build });
+    let limits = LimitsConfig { allow_images: config.limits.allow_images, signed: signed.collect(), build };
     AgentConfig {
         limits,
         data_dir: role::beside(file, config.data_dir),

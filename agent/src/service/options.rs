@@ -108,7 +108,8 @@ fn limits(config: LimitsConfig) -> Result<Limits, Error> {
         let keys = key_files.iter().map(|path| key(path)).collect::<Result<_, _>>()?;
         Ok(Signed { images, keys })
     });
-    Ok(Limits { allow_images: config.allow_images, signed: signed.collect::<Result<_, Error>>()? })
+    let signed = signed.collect::<Result<_, Error>>()?;
+    Ok(Limits { allow_images: config.allow_images, signed, build: config.build })
 }
 
 fn key(path: &Path) -> Result<PublicKey, Error> {

@@ -95,7 +95,7 @@ async fn refused(node: &Node, order: nightshift_core::job::JobOrder) -> String {
 #[tokio::test(start_paused = true)]
 async fn a_node_refuses_what_its_own_file_forbids_and_what_is_not_for_it() {
     let fixture = SimulatedFixture::new();
-    let limits = Limits { allow_images: vec!["other.example/*".parse().expect("well formed")], signed: Vec::new() };
+    let limits = Limits { allow_images: vec!["other.example/*".parse().expect("well formed")], ..Limits::default() };
     let node = Node::limited(&fixture, limits).await;
     let image = fixture.push(Kind::Passing).await;
     let reason = refused(&node, node.order("j1", &image, TestRun::Image)).await;
