@@ -60,6 +60,7 @@ jq jq
 openssl openssl
 docker-credential-ecr-login amazon-ecr-credential-helper
 perl perl-base
+git git
 haproxy haproxy
 faketime faketime
 socat socat

@@ -22,7 +22,7 @@ mod lines;
 mod pull;
 mod reach;
 pub mod simulated;
-mod tail;
+pub(crate) mod tail;
 mod types;
 
 use std::fmt;

@@ -4,18 +4,18 @@ use std::collections::VecDeque;
 
 /// Keeps the last bytes of what is pushed.
 #[derive(Debug)]
-pub(super) struct Tail {
+pub(crate) struct Tail {
     limit_bytes: usize,
     bytes: VecDeque<u8>,
     cut: bool,
 }
 
 impl Tail {
-    pub(super) fn new(limit_bytes: usize) -> Self {
+    pub(crate) fn new(limit_bytes: usize) -> Self {
         Self { limit_bytes, bytes: VecDeque::new(), cut: false }
     }
 
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend(bytes);
         let excess = self.bytes.len().saturating_sub(self.limit_bytes);
         self.cut |= excess > 0;
@@ -23,14 +23,19 @@ impl Tail {
     }
 
     /// Whether something was cut off.
-    pub(super) const fn is_cut(&self) -> bool {
+    pub(crate) const fn is_cut(&self) -> bool {
         self.cut
     }
 
     /// What is kept. When something was cut off, the torn first line goes, too (unless it is the only one); what is no
     /// UTF-8 is replaced.
-    pub(super) fn into_text(self) -> String {
-        let bytes = Vec::from(self.bytes);
+    pub(crate) fn into_text(self) -> String {
+        self.text()
+    }
+
+    /// The same, while more may come.
+    pub(crate) fn text(&self) -> String {
+        let bytes: Vec<u8> = self.bytes.iter().copied().collect();
         let whole_lines = match bytes.iter().position(|&byte| byte == b'\n') {
             Some(end) if self.cut && end + 1 < bytes.len() => bytes.get(end + 1..).unwrap_or_default(),
             Some(_) | None => &bytes,

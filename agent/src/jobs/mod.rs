@@ -6,6 +6,7 @@
 //! coordinator has it.
 
 mod clean;
+mod context;
 mod self_test;
 mod shelf;
 mod watch;
