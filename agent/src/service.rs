@@ -92,6 +92,7 @@ async fn serve(options: Options, shutdown: CancellationToken) -> Result<(), Erro
         credentials,
         limits: options.limits.clone(),
         outbox: Arc::clone(&outbox),
+        scratch: Some(options.data_dir.join("builds")),
         surroundings: Surroundings::default(),
     });
     let jobs = jobs.await?;

@@ -223,6 +223,7 @@ impl Node {
             credentials: Arc::new(Anonymous),
             limits: Limits::default(),
             outbox: Arc::clone(&outbox),
+            scratch: None,
             surroundings: surroundings.clone(),
         });
         let Ok(jobs) = jobs.await else { return };

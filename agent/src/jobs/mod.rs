@@ -5,12 +5,14 @@
 //! whatever it was, and at each start (`clean`): the level is looked at, not what was noted. Its report is kept until the
 //! coordinator has it.
 
+mod build;
 mod clean;
 mod context;
 mod self_test;
 mod shelf;
 mod watch;
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -49,6 +51,8 @@ pub struct Parts {
     pub limits: Limits,
     /// Where reports go.
     pub outbox: Arc<Outbox>,
+    /// A directory of this agent's own for clones that builds are made of: whatever is in it is removed. `None`: it makes none.
+    pub scratch: Option<PathBuf>,
     /// Where the agent's own name comes from, once.
     pub surroundings: Surroundings,
 }
@@ -133,9 +137,15 @@ impl JobsHandle {
         if order.node != shared.parts.node {
             return Err(format!("it is for node {}, and this is {}", order.node, shared.parts.node));
         }
-        let JobWork::SelfTest { digest, .. } = &order.work;
-        let allowed = shared.parts.limits.judge(&order.image.repository, digest, &order.signatures);
-        allowed.map_err(|refusal| refusal.to_string())?;
+        match &order.work {
+            JobWork::SelfTest { digest, .. } => {
+                let allowed = shared.parts.limits.judge(&order.image.repository, digest, &order.signatures);
+                allowed.map_err(|refusal| refusal.to_string())?;
+            }
+            JobWork::Build { builder, .. } => {
+                build::allowed(&shared.parts.limits, &order.image.repository, builder)?;
+            }
+        }
         if let Some(live) = shared.lock_live().as_ref() {
             return Err(format!("this node works on job {live}, and does one at a time"));
         }
@@ -145,9 +155,9 @@ impl JobsHandle {
         if shared.shelf.is_full() {
             return Err("this node holds too many jobs that the coordinator has not acknowledged".to_owned());
         }
-        let record = Record { order: order.clone(), fetched: false, report: None };
+        let record = Record { order: order.clone(), fetched: false, build: None, report: None };
         shared.shelf.save(&record).await.map_err(|error| error.to_string())?;
-        info!(job = %order.id, app = %order.app, subject = %order.work.subject(), "job begun");
+        info!(job = %order.id, app = %order.app, subject = %order.work.subject(&order.image), "job begun");
         *shared.lock_live() = Some(order.id.clone());
         let runner = Arc::clone(shared);
         shared.spawn(async move { runner.run(record).await });
@@ -193,6 +203,15 @@ fn report(order: &JobOrder, outcome: JobOutcome, log: JobLog) -> JobReport {
     JobReport { job: order.id.clone(), outcome, log }
 }
 
+/// An engine that jobs can be done on, without anything of an earlier one.
+async fn make_ready(shared: &Shared, order: &JobOrder) -> Result<(), String> {
+    let engine = &*shared.parts.engine;
+    let about = engine.info().await.map_err(|error| error.to_string())?;
+    about.product.check().map_err(|refusal| refusal.to_string())?;
+    let live = || Some(order.id.clone());
+    clean::remove_leftovers(engine, &shared.agent, live).await.map_err(|error| error.to_string())
+}
+
 impl Shared {
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let abandoned = self.abandoned.clone();
@@ -229,7 +248,10 @@ impl Shared {
         let order = record.order.clone();
         match &order.work {
             JobWork::SelfTest { digest, test, health } => {
-                self_test::run(self, record, self_test::Candidate { digest, test, health }).await
+                self_test::run(self, record, digest, self_test::Candidate { test, health }).await
+            }
+            JobWork::Build { builder, test, health, .. } => {
+                build::run(self, record, builder, self_test::Candidate { test, health }).await
             }
         }
     }
@@ -240,11 +262,17 @@ impl Shared {
         let live = || self.lock_live().clone().filter(|live| ended.iter().all(|record| record.order.id != *live));
         let engine = &*self.parts.engine;
         let removal = async {
+            if let Some(scratch) = &self.parts.scratch {
+                clean::remove_clones(scratch, live)?;
+            }
             clean::remove_leftovers(engine, &self.agent, live).await?;
             for record in ended.iter().filter(|record| record.fetched) {
                 clean::remove_image(engine, &record.order).await?;
             }
-            Ok::<_, crate::engine::Error>(())
+            for record in ended {
+                clean::remove_build(engine, record).await?;
+            }
+            Ok::<_, clean::Error>(())
         };
         let removed = match self.shutdown.is_cancelled() {
             false => removal.await,

@@ -10,10 +10,11 @@ use nightshift_core::duration;
 use nightshift_core::ids::ContainerId;
 use nightshift_core::image::Digest;
 use nightshift_core::job::{
-    JOB_LOG_LIMIT_BYTES, JobLog, JobOutcome, PREPARE_LIMIT, TestPlan, Verdict, container_body, job_name, network_body,
-    test_plan,
+    JOB_LOG_LIMIT_BYTES, JobLog, JobOrder, JobOutcome, PREPARE_LIMIT, TestPlan, Verdict, container_body, job_name,
+    network_body, test_plan,
 };
 use nightshift_core::spec::{HealthCheck, SelfTest};
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::Shared;
@@ -31,16 +32,15 @@ const LOG_LINES: u32 = 50_000;
 /// What a log's heading may take of the whole.
 const HEADING_BYTES: usize = 100;
 
-/// What is tested, and how.
+/// How a candidate is tested.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Candidate<'a> {
-    pub(super) digest: &'a Digest,
     pub(super) test: &'a SelfTest,
     pub(super) health: &'a HealthCheck,
 }
 
 /// What ends a test early.
-enum Stop {
+pub(super) enum Stop {
     /// The image's fault.
     Bad(String),
     /// Nobody knows.
@@ -62,18 +62,45 @@ impl From<Stop> for JobOutcome {
     }
 }
 
-/// Tests a candidate. What it makes is left for whoever called.
-pub(super) async fn run(shared: &Shared, record: &mut Record, candidate: Candidate<'_>) -> (JobOutcome, JobLog) {
-    let prepared = timeout(PREPARE_LIMIT, prepare(shared, record, candidate)).await;
+/// Fetches a candidate and tests it. What it makes is left for whoever called.
+pub(super) async fn run(
+    shared: &Shared,
+    record: &mut Record,
+    digest: &Digest,
+    candidate: Candidate<'_>,
+) -> (JobOutcome, JobLog) {
+    let order = record.order.clone();
+    let reference = order.image.repository.at(digest);
+    let prepare = async {
+        fetch(shared, record, &reference).await?;
+        launch(shared, &order, &reference, candidate).await
+    };
+    test(shared, timeout(PREPARE_LIMIT, prepare).await, candidate).await
+}
+
+/// Tests an image that the engine has. What it makes is left for whoever called.
+pub(super) async fn of_image(
+    shared: &Shared,
+    order: &JobOrder,
+    image: &str,
+    candidate: Candidate<'_>,
+) -> (JobOutcome, JobLog) {
+    test(shared, timeout(PREPARE_LIMIT, launch(shared, order, image, candidate)).await, candidate).await
+}
+
+async fn test(
+    shared: &Shared,
+    prepared: Result<Result<Launched, Stop>, Elapsed>,
+    candidate: Candidate<'_>,
+) -> (JobOutcome, JobLog) {
     let late = |_| {
         let within = duration::format(PREPARE_LIMIT);
         Err(Stop::Unknown(format!("its image could not be fetched and launched within {within}")))
     };
-    let launched = match prepared.unwrap_or_else(late) {
-        Ok(launched) => launched,
-        Err(stop) => return (stop.into(), JobLog::default()),
-    };
-    launched.judge(&*shared.parts.engine, candidate).await
+    match prepared.unwrap_or_else(late) {
+        Ok(launched) => launched.judge(&*shared.parts.engine, candidate).await,
+        Err(stop) => (stop.into(), JobLog::default()),
+    }
 }
 
 /// A container that is about to start.
@@ -83,28 +110,34 @@ struct Launched {
     plan: TestPlan,
 }
 
-/// Everything up to the start.
-async fn prepare(shared: &Shared, record: &mut Record, candidate: Candidate<'_>) -> Result<Launched, Stop> {
+/// Has the image on the node, and remembers if it was not there before.
+async fn fetch(shared: &Shared, record: &mut Record, reference: &str) -> Result<(), Stop> {
     let engine = &*shared.parts.engine;
-    let order = record.order.clone();
-    let about = engine.info().await?;
-    about.product.check().map_err(|refusal| Stop::Unknown(refusal.to_string()))?;
-    super::clean::remove_leftovers(engine, &shared.agent, || Some(order.id.clone())).await?;
-    let reference = order.image.repository.at(candidate.digest);
-    let image = match engine.inspect_image(&reference).await {
-        Ok(image) => image,
+    super::make_ready(shared, &record.order).await.map_err(Stop::Unknown)?;
+    match engine.inspect_image(reference).await {
+        Ok(_) => Ok(()),
         Err(Error::NotFound { .. }) => {
             record.fetched = true;
             shared.shelf.save(record).await.map_err(|error| Stop::Unknown(error.to_string()))?;
-            let login = shared.parts.credentials.find(&order.image.repository).await.map_err(Stop::Unknown)?;
-            engine.pull(&reference, login.as_ref(), &mut |_| ()).await?;
-            engine.inspect_image(&reference).await?
+            let login = shared.parts.credentials.find(&record.order.image.repository).await.map_err(Stop::Unknown)?;
+            Ok(engine.pull(reference, login.as_ref(), &mut |_| ()).await?)
         }
-        Err(error) => return Err(error.into()),
-    };
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Everything up to the start.
+async fn launch(
+    shared: &Shared,
+    order: &JobOrder,
+    reference: &str,
+    candidate: Candidate<'_>,
+) -> Result<Launched, Stop> {
+    let engine = &*shared.parts.engine;
+    let image = engine.inspect_image(reference).await?;
     let plan = test_plan(candidate.test, &image).map_err(|malformed| Stop::Bad(malformed.to_string()))?;
-    engine.create_network(&network_body(&order, &shared.agent)).await?;
-    let body = container_body(&order, &shared.agent, candidate.digest, candidate.test);
+    engine.create_network(&network_body(order, &shared.agent)).await?;
+    let body = container_body(order, &shared.agent, reference);
     let container = engine.create(&job_name(&order.id, &shared.agent), &body).await.map_err(refused_for_the_image)?;
     let watch = Watch::new(engine, &container).await?;
     Ok(Launched { container, watch, plan })
@@ -259,7 +292,7 @@ async fn log(engine: &dyn Engine, container: &ContainerId, command: Option<Comma
 }
 
 /// The last whole lines within a limit, and whether something was cut off.
-fn end_of(text: String, limit: usize) -> (String, bool) {
+pub(super) fn end_of(text: String, limit: usize) -> (String, bool) {
     if text.len() <= limit {
         return (text, false);
     }

@@ -26,8 +26,22 @@ pub(super) struct Record {
     pub(super) order: JobOrder,
     /// Whether its image was not here before, so that it goes with the job.
     pub(super) fetched: bool,
+    /// What a build may have left in the engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) build: Option<Traces>,
     /// Set at its end.
     pub(super) report: Option<JobReport>,
+}
+
+/// What a build has left in the engine, as far as it came. Stored before it is made.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Traces {
+    /// The id of what was built.
+    pub(super) image: Option<String>,
+    /// The app's own tag was moved here for the push; inside: what it stood for before, if anything.
+    pub(super) moved: Option<Option<String>>,
+    /// Layers without a name, the newest last: of a build that failed, and of the stages that are not the last.
+    pub(super) layers: Vec<String>,
 }
 
 /// The stored jobs.

@@ -18,7 +18,7 @@ use crate::fixture::{Fixture, Image, Kind, PASSWORD, login};
 pub(crate) struct SimulatedFixture {
     /// Also for what only a simulated one can do.
     pub(crate) engine: SimulatedEngine,
-    registry: SimulatedRegistry,
+    pub(crate) registry: SimulatedRegistry,
     counter: AtomicU16,
 }
 

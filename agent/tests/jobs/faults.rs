@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use nightshift_agent::engine::Engine as _;
 use nightshift_agent::engine::simulated::{Call, Fault};
+use nightshift_agent::engine::{Engine as _, PullFailure};
 use nightshift_agent::limits::{Limits, Signed};
 use nightshift_core::job::{JobOutcome, JobReport};
 use nightshift_core::spec::TestRun;
 
+use crate::builds::Scene;
 use crate::fixture::{Fixture as _, Kind};
 use crate::node::{Node, command, test};
 use crate::simulated::SimulatedFixture;
@@ -29,6 +30,25 @@ const CALLS: [Call; 16] = [
     Call::RemoveNetwork,
     Call::RemoveImage,
     Call::Exec,
+];
+
+const CALLS_OF_A_BUILD: [Call; 16] = [
+    Call::Info,
+    Call::List,
+    Call::Networks,
+    Call::ListImages,
+    Call::InspectImage,
+    Call::Build,
+    Call::CreateNetwork,
+    Call::Create,
+    Call::Events,
+    Call::Start,
+    Call::LogsTail,
+    Call::Tag,
+    Call::Push,
+    Call::DiscardWithVolumes,
+    Call::RemoveNetwork,
+    Call::RemoveImage,
 ];
 
 fn faults() -> [Fault; 5] {
@@ -62,6 +82,52 @@ async fn no_failing_call_blames_the_image_or_leaves_anything_behind() {
             assert!(fixture.engine.inspect_image(&image.reference()).await.is_err(), "{call:?} {fault:?}");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_failing_call_blames_the_source_or_leaves_anything_of_a_build_behind() {
+    for call in CALLS_OF_A_BUILD {
+        for fault in faults() {
+            let fixture = SimulatedFixture::new();
+            let scene = Scene::new(&fixture).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let base = fixture.push(Kind::Passing).await;
+            let order = scene.order("j1", &base, "COPY page /page\n");
+            fixture.engine.fail_next(call, fault.clone());
+            scene.node.jobs.submit(order.clone()).await;
+            let report = scene.node.report(&order.id).await;
+            let blamed = matches!(report.outcome, JobOutcome::Failed { .. });
+            // A build that says nothing for its whole time has taken too long.
+            let silent = call == Call::Build && matches!(fault, Fault::Hang | Fault::DoneButHangs);
+            assert!(!blamed || silent, "{call:?} {fault:?}: {:?}", report.outcome);
+            scene.node.nothing_is_left().await;
+            // The removal itself may have to be tried again.
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            let held = fixture.engine.inspect_image(&order.image.familiar()).await;
+            assert!(held.is_err(), "{call:?} {fault:?}: {held:?}");
+            if let Some(digest) = report.outcome.built() {
+                assert_eq!(fixture.served(&order.image).await.as_ref(), Some(digest), "{call:?} {fault:?}");
+                let reference = order.image.repository.at(digest);
+                assert!(fixture.engine.inspect_image(&reference).await.is_err(), "{call:?} {fault:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_is_away_for_a_moment_does_not_cost_the_build() {
+    let fixture = SimulatedFixture::new();
+    let scene = Scene::new(&fixture).await;
+    let base = fixture.push(Kind::Passing).await;
+    let order = scene.order("j1", &base, "COPY page /page\n");
+    scene.node.jobs.submit(order.clone()).await;
+    scene.node.running().await;
+    fixture.registry.set_failure(Some(PullFailure::Unreachable));
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    fixture.registry.set_failure(None);
+    let report = scene.node.report(&order.id).await;
+    assert_eq!(report.outcome.built(), fixture.served(&order.image).await.as_ref(), "{report:?}");
+    assert!(report.outcome.built().is_some(), "{report:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,7 +11,7 @@ use nightshift_agent::storage::FileStorage;
 use nightshift_agent::surroundings::Surroundings;
 use nightshift_agent::worker::Anonymous;
 use nightshift_core::ids::{Epoch, JobId, NodeName};
-use nightshift_core::job::{JobOrder, JobReport, JobWork, LABEL_JOB, owner};
+use nightshift_core::job::{JobOrder, JobReport, JobWork, LABEL_JOB, built_by, owner};
 use nightshift_core::spec::{HealthCheck, SelfTest, TestLimits, TestRun};
 use tempfile::TempDir;
 use tokio::time::sleep;
@@ -28,6 +28,7 @@ pub(crate) struct Node {
     name: NodeName,
     engine: Arc<dyn Engine>,
     data: TempDir,
+    limits: Limits,
 }
 
 impl Node {
@@ -49,18 +50,19 @@ impl Node {
             node: name.clone(),
             storage: Arc::new(FileStorage::new(data.path())),
             credentials: Arc::new(Anonymous),
-            limits,
+            limits: limits.clone(),
             outbox: Arc::clone(&outbox),
+            scratch: Some(data.path().join("builds")),
             surroundings: Surroundings::default(),
         };
         let jobs = Jobs::start(parts).await.expect("a directory of our own");
-        Self { jobs, outbox, name, engine, data }
+        Self { jobs, outbox, name, engine, data, limits }
     }
 
     /// The agent dies where it is, and another one starts on the same storage.
     pub(crate) async fn killed(self) -> Self {
         self.jobs.abandon();
-        Self::on(self.engine, self.name, self.data, Limits::default()).await
+        Self::on(self.engine, self.name, self.data, self.limits).await
     }
 
     /// An order to test an image by itself.
@@ -119,6 +121,12 @@ impl Node {
         }
     }
 
+    /// Clones that builds have left.
+    pub(crate) fn clones(&self) -> usize {
+        let clones = std::fs::read_dir(self.data.path().join("builds"));
+        clones.map(|clones| clones.count()).unwrap_or_default()
+    }
+
     /// Waits until nothing of a job is left.
     pub(crate) async fn nothing_is_left(&self) {
         while !self.left().await.is_empty() {
@@ -126,7 +134,7 @@ impl Node {
         }
     }
 
-    /// Containers and networks of this node's jobs.
+    /// Containers, networks and images of this node's jobs.
     pub(crate) async fn left(&self) -> Vec<String> {
         let containers = self.engine.list().await.expect("the engine is up");
         let containers = containers.into_iter().map(|container| (container.name, container.labels));
@@ -134,19 +142,22 @@ impl Node {
         let networks = networks.into_iter().map(|network| (network.name, network.labels));
         let ours =
             |(name, labels): &(String, _)| owner(name, labels).is_some_and(|(_, agent)| agent == self.jobs.agent());
-        containers.chain(networks).filter(ours).map(|(name, _)| name).collect()
+        let images = self.engine.list_images().await.expect("the engine is up");
+        let built = images.into_iter().flat_map(|image| image.repo_tags);
+        let built = built.filter(|name| built_by(name, self.jobs.agent()).is_some());
+        containers.chain(networks).filter(ours).map(|(name, _)| name).chain(built).collect()
     }
 }
 
 /// The self-test of an order.
 pub(crate) fn test(order: &mut JobOrder) -> &mut SelfTest {
-    let JobWork::SelfTest { test, .. } = &mut order.work;
+    let (JobWork::SelfTest { test, .. } | JobWork::Build { test, .. }) = &mut order.work;
     test
 }
 
 /// How its container is judged to be ready.
 pub(crate) fn health(order: &mut JobOrder) -> &mut HealthCheck {
-    let JobWork::SelfTest { health, .. } = &mut order.work;
+    let (JobWork::SelfTest { health, .. } | JobWork::Build { health, .. }) = &mut order.work;
     health
 }
 

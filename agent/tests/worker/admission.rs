@@ -170,6 +170,7 @@ async fn a_session_orders_and_forgets_through_the_same_worker() {
         credentials: Arc::new(Anonymous),
         limits: Limits::default(),
         outbox: Arc::new(Outbox::default()),
+        scratch: None,
         surroundings: Surroundings::default(),
     };
     let jobs = Jobs::start(parts).await.expect("a directory of our own");

@@ -226,7 +226,7 @@ impl Driver {
                 self.sessions.order(&node, &order);
             }
             Action::Job { order } => {
-                let subject = order.work.subject();
+                let subject = order.work.subject(&order.image);
                 tracing::info!(node = %order.node, app = %order.app, job = %order.id, %subject, "job ordered");
                 self.sessions.job(&order);
             }
@@ -239,7 +239,7 @@ impl Driver {
         self.fleet.trigger_requested(app.clone(), number, attempt, (self.clock)());
         let known = self.control.catalog().app(&app);
         let fire = known.and_then(|known| {
-            let RebuildBy::Http(trigger) = &known.spec.rebuild.as_ref()?.by;
+            let RebuildBy::Http(trigger) = &known.spec.rebuild.as_ref()?.by else { return None };
             let started_at = known.rebuilds.open.as_ref()?.started_at;
             Some(Fire { app, image: known.spec.image.clone(), number, started_at, attempt, trigger: trigger.clone() })
         });

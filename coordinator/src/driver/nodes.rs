@@ -203,7 +203,7 @@ impl Driver {
                 app: job.app.to_string(),
                 node: node.to_string(),
                 kind: job.subject.kind().to_owned(),
-                digest: job.subject.digest().map(ToString::to_string),
+                digest: job.subject.digest().or(report.outcome.built()).map(ToString::to_string),
                 result: report.outcome.as_str().to_owned(),
                 reason: report.outcome.reason().map(str::to_owned),
                 at: now,

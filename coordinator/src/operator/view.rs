@@ -74,7 +74,7 @@ pub(super) fn app(app: &App, view: &View<'_>) -> pb::App {
         instances_current: u32::try_from(current).unwrap_or(u32::MAX),
         window: app.spec.quiet_hours.as_ref().map(|quiet| window(quiet, view)),
         freshness: Some(freshness::freshness(app, view)),
-        rebuilds: super::rebuilds::of(app),
+        rebuilds: super::rebuilds::of(app, view.control.jobs()),
     }
 }
 

@@ -79,7 +79,7 @@ async fn hear(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: &str, see
 fn fire(trigger: &str) -> Fire {
     let text = format!("name = 'web'\nimage = 'r.example/web:stable'\n[rebuild.trigger]\n{trigger}");
     let spec = read_app("web.toml", &text).unwrap_or_else(|problems| panic!("{problems}"));
-    let RebuildBy::Http(trigger) = spec.rebuild.expect("it has one").by;
+    let RebuildBy::Http(trigger) = spec.rebuild.expect("it has one").by else { panic!("a node builds") };
     let started_at = DateTime::from_timestamp(1_800_000_000, 0).expect("in range");
     Fire { app: spec.name, image: spec.image, number: RebuildNumber(1), started_at, attempt: 0, trigger }
 }

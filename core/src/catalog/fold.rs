@@ -8,6 +8,7 @@ use super::{Adopted, App, Catalog, LeftBehind, RELEASE_LIMIT, Raised, Replaced};
 use crate::event::{Event, Recorded};
 use crate::ids::{AppName, NodeName, SpecVersion};
 use crate::image::Digest;
+use crate::job::JobSubject;
 use crate::platform::Platform;
 use crate::rebuild::{OpenRebuild, RebuildCause, Rebuilds, TriggerState};
 use crate::release::{KnownGoodBy, Quarantine, Release, TestReport};
@@ -55,6 +56,9 @@ impl Catalog {
             | Event::RebuildTriggerFailed { app, .. }
             | Event::RebuildEnded { app, .. }
             | Event::RebuildMissed { app, .. } => self.with(app, |app| app.rebuild(&recorded.event, at)),
+            Event::JobEnded { app, subject: JobSubject::Build { rebuild, .. }, outcome, .. } => {
+                self.with(app, |app| app.rebuilds.build_ended(*rebuild, outcome, at));
+            }
             Event::NodeEnrolled { node } => self.nodes.entry(node.clone()).or_default().enrolled_at = Some(at),
             Event::NodeLabelled { node, labels } => {
                 self.nodes.entry(node.clone()).or_default().labels.clone_from(labels);
@@ -235,6 +239,7 @@ impl App {
                 trigger: TriggerState::Due(at),
                 failures: 0,
                 last_failure: None,
+                built: None,
             });
         } else if let Event::RebuildTriggered { number, .. } = event {
             self.rebuilds.triggered(*number, at);

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::{Problems, Table, health, hooks, known_keys, quiet, read, rebuild, self_test, update};
 use crate::ids::AppName;
+use crate::rebuild::{RebuildBy, RebuildSpec};
 use crate::signature::{KEY_LIMIT, PublicKey};
 use crate::spec::{APP_LABEL, AppSpec, Freshness, Gate, InstanceSelector, TestKind};
 use crate::tags::{TagOrder, TagPattern, TagPolicy};
@@ -54,6 +55,7 @@ fn app(file: &mut Table<'_>) -> Option<AppSpec> {
     let self_test = file.table("self_test", self_test::self_test);
     self_test_fits_gate(file, self_test.is_some(), &gate);
     let rebuild = file.table("rebuild", rebuild::rebuild).flatten();
+    builder_fits(file, rebuild.as_ref());
     let (name, image, self_test) = (name?, image?, self_test.flatten());
     let own_label = || InstanceSelector::Label { key: APP_LABEL.to_owned(), value: name.to_string() };
     let instances = instances.unwrap_or_else(|| Some(own_label()))?;
@@ -104,6 +106,22 @@ fn self_test_fits_gate(file: &Table<'_>, told: bool, gate: &Gate) {
             file.problem("self_test", message, Some("add `\"self-test\"` to `gate.tests`, or leave `[self_test]` out"));
         }
         (true, true) | (false, false) => {}
+    }
+}
+
+/// What a node builds is pushed under one tag, and only after it has tested itself.
+fn builder_fits(file: &Table<'_>, rebuild: Option<&RebuildSpec>) {
+    if !matches!(rebuild.map(|rebuild| &rebuild.by), Some(RebuildBy::Node(_))) {
+        return;
+    }
+    if !file.has("self_test") {
+        let message =
+            "`rebuild.builder` is there, and there is no `[self_test]`: nothing would decide what may be pushed";
+        file.problem("rebuild", message, Some("say with `self_test` how the image tests itself"));
+    }
+    if file.has("tags") {
+        let message = "`rebuild.builder` has no meaning with `[tags]`: a build is pushed under one tag";
+        file.problem("rebuild", message, Some("name the tag in `image`, such as `r.example/web:stable`"));
     }
 }
 

@@ -5,6 +5,7 @@
 //! read theirs with the same tools. Opening files, and resolving relative paths in them, is left to the shells.
 
 mod app;
+mod builder;
 mod health;
 mod hooks;
 mod host;

@@ -1,12 +1,12 @@
-//! `[rebuild]` of an app file: when, by when, and the request that makes a CI system build. A preset is written out into that
+//! `[rebuild]` of an app file: when, by when, and who builds: a node, or a CI system by a request. A preset is written out into that
 //! request here, so that nobody else knows of presets.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::Table;
 use super::quiet::KnownZone;
+use super::{Table, builder};
 use crate::rebuild::schedule::{CronFields, Schedule};
 use crate::rebuild::template::{InvalidTemplate, SecretName, Template, percent};
 use crate::rebuild::trigger::{HttpTrigger, Method, origin_of};
@@ -35,11 +35,11 @@ pub(super) fn rebuild(table: &mut Table<'_>) -> Option<RebuildSpec> {
         table.problem("timezone", "`rebuild.timezone` has no meaning without `schedule`", None);
     }
     let deadline = table.duration("deadline", DEADLINE_MIN..=DEADLINE_LIMIT).unwrap_or(DEFAULT_DEADLINE);
-    table.not_yet("builder", "builds on a node; let a CI system build, and say in `trigger` how it is told to");
-    table.require("trigger");
-    let trigger = table.table("trigger", trigger).flatten();
+    let trigger = table.table("trigger", trigger).flatten().map(RebuildBy::Http);
+    let builder = table.table("builder", builder::builder).flatten().map(RebuildBy::Node);
+    table.exactly_one(&["trigger", "builder"]);
     let schedule = cron.zip(timezone).map(|(cron, timezone)| Schedule { cron, timezone });
-    Some(RebuildSpec { schedule, deadline, by: RebuildBy::Http(trigger?) })
+    Some(RebuildSpec { schedule, deadline, by: trigger.or(builder)? })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

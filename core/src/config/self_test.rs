@@ -25,7 +25,8 @@ const COMMAND_LIMIT: usize = 64;
 const WORD_LIMIT_BYTES: usize = 8 * 1024;
 
 pub(super) fn self_test(table: &mut Table<'_>) -> Option<SelfTest> {
-    let test_nodes = test_nodes(table);
+    let hint = "an untested image runs only on nodes that are labelled for it";
+    let test_nodes = labelled_nodes(table, "test_nodes", "role=test", hint);
     let env = env(table);
     let run = run(table);
     let timeout = table.duration("timeout", TIMEOUT.0..=TIMEOUT.1).unwrap_or(DEFAULT_TEST_TIMEOUT);
@@ -34,19 +35,19 @@ pub(super) fn self_test(table: &mut Table<'_>) -> Option<SelfTest> {
     Some(SelfTest { test_nodes: test_nodes?, env, run, timeout, limits, internet })
 }
 
-/// A node runs untested images only where its own labels say so: a selector that chooses a node without any label would
-/// choose nodes whose operators never thought of it.
-fn test_nodes(table: &mut Table<'_>) -> Option<Selector> {
-    let chosen: Selector = table.required("test_nodes")?;
+/// The nodes that do work which nobody expects of a node: only those whose own labels say so. A selector that chooses a node
+/// without any label would choose nodes whose operators never thought of it.
+pub(super) fn labelled_nodes(table: &mut Table<'_>, key: &'static str, example: &str, hint: &str) -> Option<Selector> {
+    let chosen: Selector = table.required(key)?;
     if !chosen.matches(&Labels::new()) {
         return Some(chosen);
     }
     let message = format!(
-        "`self_test.test_nodes` is `{chosen}`, which chooses nodes without any label, allowed is a selector with at least \
-         one label that a node must have, such as `role=test`"
+        "`{}` is `{chosen}`, which chooses nodes without any label, allowed is a selector with at least one label that a node \
+         must have, such as `{example}`",
+        table.full(key)
     );
-    let hint = "an untested image runs only on nodes that are labelled for it";
-    table.problem("test_nodes", &message, Some(hint));
+    table.problem(key, &message, Some(hint));
     None
 }
 

@@ -1,5 +1,6 @@
 //! Jobs: which are due, on which node, and what follows from their reports.
 //!
+//! A rebuild is built on a node where the app file says so, within the rebuild's deadline.
 //! A newer digest that lacks nothing but a self-test is tested on a node that its app file chooses; so is one whose test grew
 //! too old while it waited. One job for each app, and one on each node, at a time. What could not be done is tried again, on
 //! another node where there is one, after growing pauses.
@@ -14,8 +15,10 @@ use crate::control::Control;
 use crate::event::{Actor, Event, Recorded};
 use crate::fleet::Fleet;
 use crate::ids::{JobId, NodeName, RolloutId};
+use crate::image::Digest;
 use crate::job::{Job, JobOrder, JobOutcome, JobReport, JobSubject, JobWork, REPORT_MARGIN};
 use crate::labels::Selector;
+use crate::rebuild::{OpenRebuild, RebuildOutcome, RebuildSpec, TriggerState};
 use crate::release::{DEFAULT_SUITE, Release, TestReport, TestResult};
 use crate::rollout::{Action, Context, Decision, WaitingOn};
 use crate::spec::TestKind;
@@ -60,12 +63,14 @@ impl Control {
             app: app.spec.name.clone(),
             node: node.clone(),
             epoch: context.epoch,
-            subject: work.subject(),
+            subject: work.subject(&app.spec.image),
             within: work.worst_case() + REPORT_MARGIN,
         };
         decision.events.push(Recorded { at: context.now, by: Actor::nightshift(), event });
-        let JobSubject::SelfTest { digest } = work.subject();
-        let signatures = self.catalog.signatures(&app.spec.name, &digest).to_vec();
+        let signatures = match &work {
+            JobWork::SelfTest { digest, .. } => self.catalog.signatures(&app.spec.name, digest).to_vec(),
+            JobWork::Build { .. } => Vec::new(),
+        };
         let (app, image) = (app.spec.name.clone(), app.spec.image.clone());
         let order = JobOrder { id: job, epoch: context.epoch, node, app, image, work, signatures };
         decision.actions.push(Action::Job { order: Box::new(order) });
@@ -109,16 +114,41 @@ impl Control {
         if let Some(job) = self.jobs.of_app(&app.spec.name) {
             return Err(vec![WaitingOn::Job { subject: job.subject.clone(), node: job.node.clone() }]);
         }
-        let Some(test) = &app.spec.self_test else { return Err(Vec::new()) };
-        let Some(release) = to_be_tested(app, context.fleet, context.now) else { return Err(Vec::new()) };
+        // A build brings what is tested next: it goes first, and does not keep the other back where it cannot be done.
+        let mut waits = match self.due_build(app, context) {
+            Ok(due) => return Ok(due),
+            Err(wait) => Vec::from_iter(wait),
+        };
+        self.due_test(app, context).map_err(|wait| {
+            waits.extend(wait);
+            waits
+        })
+    }
+
+    /// The build of a rebuild that nobody has built yet.
+    fn due_build(&self, app: &App, context: &Context<'_>) -> Result<Due, Option<WaitingOn>> {
+        let builder = app.spec.rebuild.as_ref().and_then(RebuildSpec::builder);
+        let wanted = |open: &&OpenRebuild| matches!(open.trigger, TriggerState::Due(_));
+        let open = app.rebuilds.open.as_ref().filter(wanted);
+        let Some(((builder, open), test)) = builder.zip(open).zip(app.spec.self_test.as_ref()) else {
+            return Err(None);
+        };
+        let (rebuild, health) = (open.number, app.spec.health.clone());
+        let work = JobWork::Build { rebuild, builder: builder.clone(), test: test.clone(), health };
+        let node = self.place_for(app, &work.subject(&app.spec.image), &builder.build_nodes, |_| true, context)?;
+        Ok(Due { node, work })
+    }
+
+    /// The self-test of a digest that lacks nothing else.
+    fn due_test(&self, app: &App, context: &Context<'_>) -> Result<Due, Option<WaitingOn>> {
+        let to_be_tested = to_be_tested(app, context.fleet, context.now);
+        let Some((test, release)) = app.spec.self_test.as_ref().zip(to_be_tested) else { return Err(None) };
         let (digest, health) = (release.digest.clone(), app.spec.health.clone());
         let work = JobWork::SelfTest { digest, test: test.clone(), health };
         // On another platform than it was built for it could not even start, which would be taken for its fault.
         let fits = |node: &NodeName| release.fits(context.fleet.platform(node));
-        match self.place_for(app, &work.subject(), &test.test_nodes, fits, context) {
-            Ok(node) => Ok(Due { node, work }),
-            Err(wait) => Err(vec![wait]),
-        }
+        let node = self.place_for(app, &work.subject(&app.spec.image), &test.test_nodes, fits, context)?;
+        Ok(Due { node, work })
     }
 
     /// The node that does a job: one that has not failed at it, else the one that was idle for longest.
@@ -164,28 +194,34 @@ impl Control {
         let Some(job) = self.jobs.job(&report.job).filter(|job| job.node == *node) else { return Vec::new() };
         let by = Actor::node(node);
         let mut events = vec![Recorded { by: by.clone(), ..ended(job, report.outcome.clone(), now) }];
-        let result = match report.outcome {
-            JobOutcome::Passed => TestResult::Passed,
-            JobOutcome::Failed { .. } => TestResult::Failed,
-            JobOutcome::NotDone { .. } => return events,
-        };
-        let JobSubject::SelfTest { digest } = &job.subject;
-        // The app may follow another repository by now, where the digest means nothing.
-        let known = self.catalog.app(&job.app).and_then(|app| app.release(digest));
-        if known.is_some() {
-            let (kind, suite) = (TestKind::SelfTest, DEFAULT_SUITE.to_owned());
-            let report = TestReport { kind, suite, result, by: by.0.clone(), at: now, url: None, from: None };
-            let event = Event::TestReported {
-                app: job.app.clone(),
-                digest: digest.clone(),
-                report,
-                created: None,
-                platforms: Vec::new(),
-                signatures: Vec::new(),
-            };
-            events.push(Recorded { at: now, by, event });
-        }
+        let follows = self.follows(job, &report.outcome, &by, now);
+        events.extend(follows.map(|event| Recorded { at: now, by, event }));
         events
+    }
+
+    /// What a verdict brings about. None is left of a job that could not be done.
+    fn follows(&self, job: &Job, outcome: &JobOutcome, by: &Actor, now: DateTime<Utc>) -> Option<Event> {
+        let app = self.catalog.app(&job.app)?;
+        match (&job.subject, outcome) {
+            (_, JobOutcome::NotDone { .. }) | (JobSubject::SelfTest { .. }, JobOutcome::Built { .. }) => None,
+            // The app may follow another repository by now, where the digest means nothing.
+            (JobSubject::SelfTest { digest }, _) => {
+                let passed = matches!(outcome, JobOutcome::Passed);
+                let result = if passed { TestResult::Passed } else { TestResult::Failed };
+                app.release(digest).map(|_| tested(job, digest, result, by, now))
+            }
+            (JobSubject::Build { image, .. }, JobOutcome::Built { digest }) => {
+                let same = app.spec.image.repository == image.repository;
+                same.then(|| tested(job, digest, TestResult::Passed, by, now))
+            }
+            // Source or test are bad, and stay so until somebody changes them: the night is over, and somebody is told.
+            (JobSubject::Build { rebuild, .. }, _) => {
+                app.rebuilds.open.as_ref().filter(|open| open.number == *rebuild)?;
+                let reason = outcome.reason().unwrap_or("its node did not say what it has built");
+                let outcome = RebuildOutcome::Failed { reason: format!("on {}: {reason}", job.node) };
+                Some(Event::RebuildEnded { app: job.app.clone(), number: *rebuild, outcome })
+            }
+        }
     }
 
     /// A node's agent connected and has these jobs, in work or ended. One in flight that it knows nothing of never arrived, or
@@ -205,6 +241,19 @@ fn to_be_tested<'a>(app: &'a App, fleet: &Fleet, now: DateTime<Utc>) -> Option<&
     let current = |release: &Release| runs_everywhere(app, &release.digest, fleet) || gate.judge(release, now).is_ok();
     let newer = app.releases.iter().rev().take_while(|release| !current(release));
     newer.into_iter().find(|release| gate.lacks_only_self_test(release, now))
+}
+
+/// What a job's verdict says of a digest.
+fn tested(job: &Job, digest: &Digest, result: TestResult, by: &Actor, now: DateTime<Utc>) -> Event {
+    let (kind, suite, by) = (TestKind::SelfTest, DEFAULT_SUITE.to_owned(), by.0.clone());
+    Event::TestReported {
+        app: job.app.clone(),
+        digest: digest.clone(),
+        report: TestReport { kind, suite, result, by, at: now, url: None, from: None },
+        created: None,
+        platforms: Vec::new(),
+        signatures: Vec::new(),
+    }
 }
 
 fn ended(job: &Job, outcome: JobOutcome, now: DateTime<Utc>) -> Recorded {

@@ -150,7 +150,10 @@ fn go_on(app: &App, open: &OpenRebuild, context: &Context<'_>, decision: &mut De
         return vec![Event::RebuildEnded { app: name.clone(), number: open.number, outcome }];
     }
     decision.wake(open.deadline_at, now);
-    if let TriggerState::Due(at) = open.trigger {
+    let asks_ci = app.spec.rebuild.as_ref().is_some_and(|spec| spec.builder().is_none());
+    if let TriggerState::Due(at) = open.trigger
+        && asks_ci
+    {
         let sent = context.fleet.trigger_sent(name, open.number, open.failures);
         // A clock that was set back since does not make it wait for longer.
         let unanswered = sent.filter(|sent| *sent <= now).map(|sent| after(sent, TRIGGER_PATIENCE));
@@ -172,13 +175,16 @@ fn outcome(app: &App, open: &OpenRebuild, now: DateTime<Utc>) -> Option<RebuildO
     if !app.enabled {
         return given_up("the app is no longer followed");
     }
-    if app.spec.rebuild.is_none() {
+    let Some(spec) = &app.spec.rebuild else {
         return given_up("the app's file has no `[rebuild]` any more");
-    }
+    };
     if app.spec.image.repository != open.image.repository {
         return given_up("the app follows another repository now");
     }
-    if let Some(release) = tested_since(app, open.started_at, now) {
+    // A build that came out as one that is known already is its result all the same.
+    let built = open.built.as_ref().and_then(|digest| app.release(digest));
+    let built = built.filter(|release| judged(app, release, now).is_ok());
+    if let Some(release) = built.or_else(|| tested_since(app, open.started_at, now)) {
         return Some(RebuildOutcome::Tested { digest: release.digest.clone() });
     }
     if now < open.deadline_at {
@@ -186,6 +192,10 @@ fn outcome(app: &App, open: &OpenRebuild, now: DateTime<Utc>) -> Option<RebuildO
     }
     Some(match open.trigger {
         TriggerState::Accepted(_) => RebuildOutcome::Overdue { reason: what_is_there(app, open.started_at, now) },
+        TriggerState::Due(_) if spec.builder().is_some() => {
+            let reason = open.last_failure.clone();
+            RebuildOutcome::Overdue { reason: reason.unwrap_or_else(|| "no node has built it in time".to_owned()) }
+        }
         TriggerState::Due(_) => {
             let reason = open.last_failure.clone().unwrap_or_else(|| "no answer came in time".to_owned());
             RebuildOutcome::NotTriggered { reason }

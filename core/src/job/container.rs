@@ -1,13 +1,12 @@
-//! What a job makes on a node, and how it is told from everything else there.
+//! What a job makes on a node, and how it is told from everything else there: containers, networks, and images.
 //!
 //! Pure: the bodies that the engine's API takes, and the reading of an image's own test. A job's container and network have
 //! names and labels that fit together, which no image and no person can have by accident: only those are ever removed.
 
 use serde_json::{Value, json};
 
-use super::{JobOrder, JobWork};
+use super::JobOrder;
 use crate::ids::JobId;
-use crate::image::Digest;
 use crate::labels::Labels;
 use crate::spec::{SelfTest, TEST_LABEL, TestRun};
 
@@ -38,6 +37,22 @@ pub fn owner<'a>(name: &str, labels: &'a Labels) -> Option<(JobId, &'a str)> {
     (name == job_name(&job, agent)).then_some((job, agent.as_str()))
 }
 
+/// Repository of the names that images have on the node that has built them.
+pub const BUILD_REPOSITORY: &str = "nightshift/build";
+
+/// The name of what a job builds, until it is gone again: whether it is pushed or not.
+#[must_use]
+pub fn build_name(job: &JobId, agent: &str) -> String {
+    format!("{BUILD_REPOSITORY}:{job}-{agent}")
+}
+
+/// The job of this agent that has built an image of this name; `None` for what it has not built.
+#[must_use]
+pub fn built_by(name: &str, agent: &str) -> Option<JobId> {
+    let tag = name.strip_prefix(BUILD_REPOSITORY)?.strip_prefix(':')?;
+    tag.strip_suffix(agent)?.strip_suffix('-').filter(|_| !agent.is_empty())?.parse().ok()
+}
+
 fn labels(order: &JobOrder, agent: &str) -> Value {
     json!({ LABEL_JOB: order.id, LABEL_JOB_AGENT: agent })
 }
@@ -45,20 +60,21 @@ fn labels(order: &JobOrder, agent: &str) -> Value {
 /// The network of a job: its own, and without a way out unless the test asks for one.
 #[must_use]
 pub fn network_body(order: &JobOrder, agent: &str) -> Value {
-    let JobWork::SelfTest { test, .. } = &order.work;
+    let test = order.work.test();
     json!({
         "Name": job_name(&order.id, agent), "Driver": "bridge", "CheckDuplicate": true, "Internal": !test.internet,
         "Labels": labels(order, agent),
     })
 }
 
-/// The container of a test: limits, its own network, and nothing of the host.
+/// The container of a test of `image` (a reference that the engine knows): limits, its own network, and nothing of the host.
 #[must_use]
-pub fn container_body(order: &JobOrder, agent: &str, digest: &Digest, test: &SelfTest) -> Value {
+pub fn container_body(order: &JobOrder, agent: &str, image: &str) -> Value {
+    let test = order.work.test();
     let env: Vec<String> = test.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let limits = &test.limits;
     let mut body = json!({
-        "Image": order.image.repository.at(digest),
+        "Image": image,
         "Env": env,
         "Labels": labels(order, agent),
         "HostConfig": {
@@ -135,6 +151,7 @@ fn read_words(text: &str) -> Option<Vec<String>> {
 mod tests {
     use super::*;
     use crate::ids::Epoch;
+    use crate::job::JobWork;
     use crate::spec::{HealthCheck, TestLimits};
     use crate::testing::{app, digest, node};
 
@@ -164,9 +181,9 @@ mod tests {
     #[test]
     fn a_tests_container_has_limits_and_nothing_of_the_host() {
         let test = test(TestRun::Image);
-        let body = container_body(&order(&test), "a1", &digest(1), &test);
+        let body = container_body(&order(&test), "a1", "sha256:0a");
         let host = &body["HostConfig"];
-        assert_eq!(body["Image"], format!("r.example/web@{}", digest(1)));
+        assert_eq!(body["Image"], "sha256:0a");
         assert_eq!((&host["Memory"], &host["MemorySwap"]), (&json!(1 << 30), &json!(1 << 30)));
         assert_eq!((&host["NanoCpus"], &host["PidsLimit"]), (&json!(1_000_000_000), &json!(512)));
         assert_eq!(
@@ -178,7 +195,7 @@ mod tests {
         }
         assert!(body.get("Entrypoint").is_none());
         let started = super::tests::test(TestRun::Entrypoint(vec!["/t".into()]));
-        assert_eq!(container_body(&order(&started), "a1", &digest(1), &started)["Entrypoint"], json!(["/t"]));
+        assert_eq!(container_body(&order(&started), "a1", "sha256:0a")["Entrypoint"], json!(["/t"]));
     }
 
     #[test]
@@ -203,6 +220,23 @@ mod tests {
         assert_eq!(owner("nightshift-job-j1-a1", &Labels::new()), None);
         assert_eq!(owner("nightshift-job-", &labels("", "a1")), None);
         assert_eq!(owner("nightshift-job-j1-a1", &labels("j1", "")), None);
+    }
+
+    #[test]
+    fn what_an_agent_has_built_has_its_name() {
+        let job: JobId = "j1".parse().expect("well formed");
+        assert_eq!(build_name(&job, "a1"), "nightshift/build:j1-a1");
+        for (name, agent, expect) in [
+            ("nightshift/build:j1-a1", "a1", Some(&job)),
+            ("nightshift/build:j1-a1", "a2", None),
+            ("nightshift/build:j1-a1", "1", None),
+            ("nightshift/build:j1-a1", "", None),
+            ("nightshift/build:-a1", "a1", None),
+            ("nightshift/builder:j1-a1", "a1", None),
+            ("r.example/nightshift/build:j1-a1", "a1", None),
+        ] {
+            assert_eq!(built_by(name, agent).as_ref(), expect, "{name} {agent}");
+        }
     }
 
     #[test]

@@ -52,7 +52,8 @@ pub struct PutOff {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Jobs {
     in_flight: BTreeMap<JobId, Job>,
-    put_off: BTreeMap<AppName, PutOff>,
+    /// By app and kind of job: what is tried again of one kind says nothing of the other.
+    put_off: BTreeMap<(AppName, &'static str), PutOff>,
     last_used: BTreeMap<NodeName, DateTime<Utc>>,
     ordered: u64,
 }
@@ -74,25 +75,26 @@ impl Jobs {
             }
         } else if let Event::AppRemoved { app, .. } = event {
             self.in_flight.retain(|_, job| job.app != *app);
-            self.put_off.remove(app);
+            self.put_off.retain(|(of, _), _| of != app);
+        } else if let Event::RebuildEnded { app, .. } = event {
+            self.put_off.retain(|(of, _), put_off| of != app || !matches!(put_off.subject, JobSubject::Build { .. }));
         } else if let Event::NodeRemoved { node, .. } = event {
             self.last_used.remove(node);
         }
     }
 
     fn ended(&mut self, job: Job, outcome: &JobOutcome, at: DateTime<Utc>) {
-        let JobOutcome::NotDone { reason } = outcome else {
-            self.put_off.remove(&job.app);
-            return;
-        };
-        let before = self.put_off.remove(&job.app).filter(|before| before.subject == job.subject);
+        let key = (job.app, job.subject.kind());
+        let before = self.put_off.remove(&key);
+        let JobOutcome::NotDone { reason } = outcome else { return };
+        let before = before.filter(|before| before.subject == job.subject);
         let (tries, mut tried) = before.map(|before| (before.tries, before.tried)).unwrap_or_default();
         tried.insert(job.node);
         let pause = AGAIN_FIRST.saturating_mul(1 << tries.min(10)).min(AGAIN_LIMIT);
         let until = at + TimeDelta::from_std(pause).unwrap_or(TimeDelta::MAX);
         let put_off =
             PutOff { subject: job.subject, tries: tries.saturating_add(1), tried, reason: reason.clone(), until };
-        self.put_off.insert(job.app, put_off);
+        self.put_off.insert(key, put_off);
     }
 
     /// Every job in flight.
@@ -121,13 +123,12 @@ impl Jobs {
     /// What of an app could not be done, where it is about this.
     #[must_use]
     pub fn put_off(&self, app: &AppName, subject: &JobSubject) -> Option<&PutOff> {
-        self.put_off.get(app).filter(|put_off| put_off.subject == *subject)
+        self.put_off.get(&(app.clone(), subject.kind())).filter(|put_off| put_off.subject == *subject)
     }
 
-    /// What of an app could not be done last.
-    #[must_use]
-    pub fn troubled(&self, app: &AppName) -> Option<&PutOff> {
-        self.put_off.get(app)
+    /// What of an app could not be done last, of each kind.
+    pub fn troubled(&self, app: &AppName) -> impl Iterator<Item = &PutOff> {
+        self.put_off.iter().filter(move |((of, _), _)| of == app).map(|(_, put_off)| put_off)
     }
 
     /// When a node was last given a job.

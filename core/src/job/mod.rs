@@ -1,4 +1,4 @@
-//! Jobs: work on a node that touches no instance, such as launching a candidate to let it test itself.
+//! Jobs: work on a node that touches no instance: launching a candidate to let it test itself, or building one.
 //!
 //! The coordinator decides that a job is due and on which node ([`crate::control`]), and remembers it ([`Jobs`]). A
 //! [`JobOrder`] says everything that the agent needs; its [`JobReport`] is kept until it is acknowledged. What came of a job
@@ -14,11 +14,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{AppName, Epoch, JobId, NodeName};
 use crate::image::{Digest, ImageRef};
+use crate::rebuild::RebuildNumber;
+use crate::rebuild::builder::Builder;
 use crate::signature::Signature;
 use crate::spec::{HealthCheck, SelfTest};
 pub use container::{
-    LABEL_JOB, LABEL_JOB_AGENT, MalformedTest, TestPlan, Verdict, container_body, job_name, network_body, owner,
-    test_plan,
+    BUILD_REPOSITORY, LABEL_JOB, LABEL_JOB_AGENT, MalformedTest, TestPlan, Verdict, build_name, built_by,
+    container_body, job_name, network_body, owner, test_plan,
 };
 pub(crate) use jobs::TOLD_AFTER;
 pub use jobs::{Job, Jobs, PutOff};
@@ -27,6 +29,8 @@ pub use jobs::{Job, Jobs, PutOff};
 pub const JOB_LOG_LIMIT_BYTES: usize = 64 * 1024;
 /// How long it may take until the container of a test starts: almost all of it is fetching the image.
 pub const PREPARE_LIMIT: Duration = Duration::from_secs(30 * 60);
+/// How long it may take to push what was built.
+pub const PUSH_LIMIT: Duration = Duration::from_secs(30 * 60);
 /// What the coordinator adds to an agent's own limits before it gives a job up: removing what is left, and the report's way.
 pub const REPORT_MARGIN: Duration = Duration::from_secs(5 * 60);
 
@@ -43,14 +47,34 @@ pub enum JobWork {
         /// When its container is ready for a command.
         health: HealthCheck,
     },
+    /// Builds an image, lets it test itself, and pushes it only when that has passed.
+    Build {
+        /// The rebuild that it is part of.
+        rebuild: RebuildNumber,
+        /// How it is built.
+        builder: Builder,
+        /// How it is tested.
+        test: SelfTest,
+        /// When the container of its test is ready for a command.
+        health: HealthCheck,
+    },
 }
 
 impl JobWork {
-    /// Which kind it is, and what it is about.
+    /// Which kind it is, and what it is about, for an app that follows `image`.
     #[must_use]
-    pub fn subject(&self) -> JobSubject {
+    pub fn subject(&self, image: &ImageRef) -> JobSubject {
         match self {
             Self::SelfTest { digest, .. } => JobSubject::SelfTest { digest: digest.clone() },
+            Self::Build { rebuild, .. } => JobSubject::Build { rebuild: *rebuild, image: image.clone() },
+        }
+    }
+
+    /// How the image tests itself.
+    #[must_use]
+    pub const fn test(&self) -> &SelfTest {
+        match self {
+            Self::SelfTest { test, .. } | Self::Build { test, .. } => test,
         }
     }
 
@@ -59,6 +83,7 @@ impl JobWork {
     pub fn worst_case(&self) -> Duration {
         match self {
             Self::SelfTest { test, .. } => PREPARE_LIMIT + test.timeout,
+            Self::Build { builder, test, .. } => builder.timeout + PREPARE_LIMIT + test.timeout + PUSH_LIMIT,
         }
     }
 }
@@ -72,6 +97,13 @@ pub enum JobSubject {
         /// The candidate.
         digest: Digest,
     },
+    /// A node builds.
+    Build {
+        /// The rebuild that it is part of.
+        rebuild: RebuildNumber,
+        /// What the result is pushed as.
+        image: ImageRef,
+    },
 }
 
 impl JobSubject {
@@ -80,6 +112,7 @@ impl JobSubject {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::SelfTest { .. } => "self-test",
+            Self::Build { .. } => "build",
         }
     }
 
@@ -88,6 +121,7 @@ impl JobSubject {
     pub const fn digest(&self) -> Option<&Digest> {
         match self {
             Self::SelfTest { digest } => Some(digest),
+            Self::Build { .. } => None,
         }
     }
 }
@@ -96,6 +130,7 @@ impl fmt::Display for JobSubject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SelfTest { digest } => write!(f, "self-test of {}", digest.short()),
+            Self::Build { image, .. } => write!(f, "build of {image}"),
         }
     }
 }
@@ -126,7 +161,12 @@ pub struct JobOrder {
 pub enum JobOutcome {
     /// The image is good.
     Passed,
-    /// The image is bad: its test failed, crashed, or took too long.
+    /// An image was built, has passed its test, and is pushed.
+    Built {
+        /// What the registry knows it by.
+        digest: Digest,
+    },
+    /// The image is bad: its test failed, crashed, or took too long; or it cannot be built. Nothing was pushed.
     Failed {
         /// One sentence for people.
         reason: String,
@@ -144,8 +184,18 @@ impl JobOutcome {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Passed => "passed",
+            Self::Built { .. } => "built",
             Self::Failed { .. } => "failed",
             Self::NotDone { .. } => "not-done",
+        }
+    }
+
+    /// What was built.
+    #[must_use]
+    pub const fn built(&self) -> Option<&Digest> {
+        match self {
+            Self::Built { digest } => Some(digest),
+            Self::Passed | Self::Failed { .. } | Self::NotDone { .. } => None,
         }
     }
 
@@ -153,7 +203,7 @@ impl JobOutcome {
     #[must_use]
     pub const fn reason(&self) -> Option<&str> {
         match self {
-            Self::Passed => None,
+            Self::Passed | Self::Built { .. } => None,
             Self::Failed { reason } | Self::NotDone { reason } => Some(reason.as_str()),
         }
     }
@@ -163,6 +213,7 @@ impl fmt::Display for JobOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Passed => write!(f, "passed"),
+            Self::Built { digest } => write!(f, "passed: {} is built, tested and pushed", digest.short()),
             Self::Failed { reason } => write!(f, "failed: {reason}"),
             Self::NotDone { reason } => write!(f, "could not be done: {reason}"),
         }

@@ -1,9 +1,11 @@
-//! Rebuilds: a CI system is told to build again, so that fixes of what an image is made of come in, and a new tested digest
-//! must be there in time.
+//! Rebuilds: a CI system is told to build again, or a node builds, so that fixes of what an image is made of come in, and a
+//! new tested digest must be there in time.
 //!
 //! A rebuild is a chain of facts: started (stored before anything is sent), triggered or not, ended. [`Rebuilds`] is their
-//! fold. What comes next is decided in [`crate::control`]; the coordinator's shell sends the request.
+//! fold. What comes next is decided in [`crate::control`]; the coordinator's shell sends the request. What a node builds is a
+//! job ([`crate::job`]).
 
+pub mod builder;
 pub mod schedule;
 pub mod template;
 pub mod trigger;
@@ -15,6 +17,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::image::{Digest, ImageRef};
+use crate::job::JobOutcome;
+use builder::Builder;
 use schedule::Schedule;
 use trigger::HttpTrigger;
 
@@ -40,6 +44,19 @@ pub struct RebuildSpec {
 pub enum RebuildBy {
     /// A CI system that is told to by HTTP.
     Http(HttpTrigger),
+    /// A node of the fleet.
+    Node(Builder),
+}
+
+impl RebuildSpec {
+    /// How a node builds, where one does.
+    #[must_use]
+    pub const fn builder(&self) -> Option<&Builder> {
+        match &self.by {
+            RebuildBy::Node(builder) => Some(builder),
+            RebuildBy::Http(_) => None,
+        }
+    }
 }
 
 /// Counts the rebuilds of an app, from 1.
@@ -88,6 +105,11 @@ pub enum RebuildOutcome {
         /// Why.
         reason: String,
     },
+    /// A node's build failed, or the test of what it had built. Nothing was pushed.
+    Failed {
+        /// Why.
+        reason: String,
+    },
     /// It was no longer wanted.
     GivenUp {
         /// Why.
@@ -100,7 +122,7 @@ impl RebuildOutcome {
     #[must_use]
     pub const fn is_failure(&self) -> bool {
         match self {
-            Self::Overdue { .. } | Self::NotTriggered { .. } => true,
+            Self::Overdue { .. } | Self::NotTriggered { .. } | Self::Failed { .. } => true,
             Self::Tested { .. } | Self::GivenUp { .. } => false,
         }
     }
@@ -110,7 +132,10 @@ impl RebuildOutcome {
     pub fn reason(&self) -> String {
         match self {
             Self::Tested { digest } => format!("{} has passed its tests", digest.short()),
-            Self::Overdue { reason } | Self::NotTriggered { reason } | Self::GivenUp { reason } => reason.clone(),
+            Self::Overdue { reason }
+            | Self::NotTriggered { reason }
+            | Self::Failed { reason }
+            | Self::GivenUp { reason } => reason.clone(),
         }
     }
 
@@ -121,6 +146,7 @@ impl RebuildOutcome {
             Self::Tested { .. } => "tested",
             Self::Overdue { .. } => "overdue",
             Self::NotTriggered { .. } => "not_triggered",
+            Self::Failed { .. } => "failed",
             Self::GivenUp { .. } => "given_up",
         }
     }
@@ -133,6 +159,7 @@ impl fmt::Display for RebuildOutcome {
             Self::Tested { .. } => f.write_str(&reason),
             Self::Overdue { .. } => write!(f, "overdue: {reason}"),
             Self::NotTriggered { .. } => write!(f, "it could not be triggered: {reason}"),
+            Self::Failed { .. } => write!(f, "failed: {reason}"),
             Self::GivenUp { .. } => write!(f, "given up: {reason}"),
         }
     }
@@ -143,7 +170,7 @@ impl fmt::Display for RebuildOutcome {
 pub enum TriggerState {
     /// To be sent at this instant.
     Due(DateTime<Utc>),
-    /// Accepted at this instant.
+    /// Accepted at this instant: the CI system builds, or a node has built.
     Accepted(DateTime<Utc>),
 }
 
@@ -164,8 +191,10 @@ pub struct OpenRebuild {
     pub trigger: TriggerState,
     /// Triggers that failed.
     pub failures: u32,
-    /// Why the last of them failed.
+    /// Why the last of them failed, or why a node could not build.
     pub last_failure: Option<String>,
+    /// What a node has built, tested and pushed.
+    pub built: Option<Digest>,
 }
 
 /// The last rebuild that has ended.
@@ -228,6 +257,19 @@ impl Rebuilds {
             if let Some(at) = retry_at {
                 open.trigger = TriggerState::Due(at);
             }
+        }
+    }
+
+    /// A node's build has ended. One that could not be done says why; one that failed ends the rebuild by a fact of its own.
+    pub(crate) fn build_ended(&mut self, number: RebuildNumber, outcome: &JobOutcome, at: DateTime<Utc>) {
+        let Some(open) = self.open_mut(number) else { return };
+        match outcome {
+            JobOutcome::Built { digest } => {
+                open.built = Some(digest.clone());
+                open.trigger = TriggerState::Accepted(at);
+            }
+            JobOutcome::NotDone { reason } => open.last_failure = Some(reason.clone()),
+            JobOutcome::Passed | JobOutcome::Failed { .. } => {}
         }
     }
 

@@ -457,10 +457,12 @@ impl WaitingOn {
         if let Self::NoJobNode { subject, nodes, known } = self {
             return match known {
                 0 => format!("the {subject} waits: no node has the labels `{nodes}`"),
-                _ => format!(
-                    "the {subject} waits: no node of `{nodes}` is active, connected to an engine that answers, and of the \
-                     image's platform"
-                ),
+                _ => {
+                    let also = if subject.digest().is_some() { ", and of the image's platform" } else { "" };
+                    format!(
+                        "the {subject} waits: no node of `{nodes}` is active, connected to an engine that answers{also}"
+                    )
+                }
             };
         }
         let Self::JobPutOff { subject, reason, .. } = self else { return String::new() };

@@ -3,7 +3,6 @@
 //! [`Context::of_directory`] opens a directory that the limits allowed; [`clone`] fetches a branch that they allowed and opens
 //! a directory in it. [`Context::into_tar`] is the archive, made while it is read. What is wrong with the place is an
 //! [`Error`] before anything is sent; what goes wrong later is an error of the stream, never its end.
-#![cfg_attr(not(test), expect(dead_code, reason = "the job that uses it comes next"))]
 
 mod archive;
 mod git;
@@ -29,6 +28,8 @@ use crate::limits::{AllowedDirectory, BuildLimits, Refusal};
 
 /// Largest `.dockerignore`: its patterns are few, and another file of this name must not fill the memory.
 const IGNORE_LIMIT_BYTES: u64 = 256 * 1024;
+/// How much of a Dockerfile is looked at: the engine takes more.
+const DOCKERFILE_LIMIT_BYTES: u64 = 1024 * 1024;
 /// The file with what is not sent.
 const IGNORE_FILE: &str = ".dockerignore";
 
@@ -36,6 +37,8 @@ const IGNORE_FILE: &str = ".dockerignore";
 #[derive(Debug)]
 pub(crate) struct Context {
     root: Directory,
+    /// The Dockerfile's path from the root.
+    dockerfile: String,
     ignore: Ignore,
     /// Names in the root that are never sent.
     left_out: &'static [&'static str],
@@ -96,6 +99,16 @@ pub(crate) enum Error {
     },
 }
 
+impl Error {
+    /// Whether it is wrong in the source itself, and so on every node.
+    pub(crate) const fn is_of_the_source(&self) -> bool {
+        match self {
+            Self::Path { .. } | Self::Escape { .. } | Self::Dockerfile { .. } | Self::IgnoreText { .. } => true,
+            Self::Refused(_) | Self::Root { .. } | Self::Ignore { .. } => false,
+        }
+    }
+}
+
 impl Context {
     /// Opens a directory of this node. `dockerfile` is a path from its root.
     ///
@@ -149,14 +162,22 @@ impl Context {
             return Err(unusable(io::Error::new(io::ErrorKind::InvalidInput, "it is no file")));
         }
         let ignore = read_ignore(&root, dockerfile)?;
-        Ok(Self { root, ignore, left_out, size_limit })
+        Ok(Self { root, dockerfile: dockerfile.to_owned(), ignore, left_out, size_limit })
+    }
+
+    /// The beginning of the Dockerfile; nothing when it is a link, which the engine resolves inside of what it was sent.
+    pub(crate) fn instructions(&self) -> String {
+        let opened = self.root.find(Path::new(&self.dockerfile)).and_then(|(directory, name)| directory.file(name));
+        let mut bytes = Vec::new();
+        let read = opened.and_then(|(file, _)| file.take(DOCKERFILE_LIMIT_BYTES).read_to_end(&mut bytes));
+        read.map(|_| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
     /// The context as an uncompressed archive, made while it is read. Dropping the stream ends the work.
     ///
     /// An error of the stream says what happened: a file that changed or went, too large, too many entries.
     pub(crate) fn into_tar(self) -> Stream {
-        let Self { root, ignore, left_out, size_limit } = self;
+        let Self { root, ignore, left_out, size_limit, dockerfile: _ } = self;
         pipe::stream(size_limit, move |sink| archive::write(&root, &ignore, left_out, sink))
     }
 }

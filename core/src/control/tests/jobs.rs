@@ -80,7 +80,7 @@ fn not_done() -> JobOutcome {
 }
 
 fn digest_of(order: &JobOrder) -> crate::image::Digest {
-    let JobWork::SelfTest { digest, .. } = &order.work;
+    let JobWork::SelfTest { digest, .. } = &order.work else { panic!("a self-test") };
     digest.clone()
 }
 

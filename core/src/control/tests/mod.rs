@@ -4,6 +4,7 @@ mod adversities;
 mod agents;
 mod alarms;
 mod bench;
+mod builds;
 mod commands;
 mod failures;
 mod jobs;

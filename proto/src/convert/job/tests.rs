@@ -3,10 +3,38 @@
 use std::time::Duration;
 
 use nightshift_core::ids::Epoch;
+use nightshift_core::image::Digest;
 use nightshift_core::signature::Signature;
 use nightshift_core::spec::HealthCheck;
 
 use super::*;
+
+fn digest() -> Digest {
+    format!("sha256:{}", "0a".repeat(32)).parse().expect("a digest")
+}
+
+fn directory() -> BuildContext {
+    BuildContext::Directory { path: "/srv/build/web".into() }
+}
+
+fn git(directory: Option<&str>) -> BuildContext {
+    let (url, branch) = ("https://git.example/web.git".into(), "main".into());
+    BuildContext::Git { url, branch, directory: directory.map(str::to_owned) }
+}
+
+fn build(context: BuildContext) -> JobWork {
+    let target = matches!(context, BuildContext::Git { .. }).then(|| "final".to_owned());
+    let builder = Builder {
+        build_nodes: "role=build".parse().expect("a selector"),
+        context,
+        dockerfile: "Dockerfile".into(),
+        target,
+        args: [("VERSION".to_owned(), "1".to_owned()), ("EMPTY".to_owned(), String::new())].into(),
+        timeout: Duration::from_secs(600),
+    };
+    let (test, health) = (order(TestRun::Image).work.test().clone(), HealthCheck::Auto);
+    JobWork::Build { rebuild: RebuildNumber(3), builder, test, health }
+}
 
 fn order(run: TestRun) -> JobOrder {
     let test = SelfTest {
@@ -17,14 +45,13 @@ fn order(run: TestRun) -> JobOrder {
         limits: TestLimits::default(),
         internet: true,
     };
-    let digest = format!("sha256:{}", "0a".repeat(32)).parse().expect("a digest");
     JobOrder {
         id: "20261126-220000-000-1".parse().expect("a name"),
         epoch: Epoch(7),
         node: "t1".parse().expect("a name"),
         app: "web".parse().expect("a name"),
         image: "127.0.0.1:5000/web:stable".parse().expect("a reference"),
-        work: JobWork::SelfTest { digest, test, health: HealthCheck::Tcp { port: 80 } },
+        work: JobWork::SelfTest { digest: digest(), test, health: HealthCheck::Tcp { port: 80 } },
         signatures: vec![Signature { payload: "{}".into(), signature: "MEUCIQ==".into() }],
     }
 }
@@ -45,7 +72,12 @@ fn orders_and_reports_survive_the_wire() {
         let order = order(run);
         assert_eq!(JobOrder::try_from(pb::JobOrder::from(&order)), Ok(order));
     }
-    for outcome in [JobOutcome::Passed, failed(), JobOutcome::NotDone { reason: "no space".into() }] {
+    for work in [build(git(Some("images/web"))), build(git(None)), build(directory())] {
+        let order = JobOrder { work, ..order(TestRun::Image) };
+        assert_eq!(JobOrder::try_from(pb::JobOrder::from(&order)), Ok(order));
+    }
+    let built = JobOutcome::Built { digest: digest() };
+    for outcome in [JobOutcome::Passed, built, failed(), JobOutcome::NotDone { reason: "no space".into() }] {
         let report = report(outcome);
         assert_eq!(JobReport::try_from(pb::JobReport::from(&report)), Ok(report));
     }
@@ -94,6 +126,47 @@ fn an_order_without_a_field_is_refused_by_the_fields_name() {
 }
 
 #[test]
+fn a_build_without_a_field_is_refused_by_the_fields_name() {
+    type Breaks = fn(&mut pb::BuildJob);
+    let git_of = |work: &mut pb::BuildJob| -> pb::build_job::Git {
+        let Some(pb::build_job::Context::Git(git)) = work.context.take() else { panic!("a repository") };
+        git
+    };
+    let cases: [(&str, Breaks); 7] = [
+        ("rebuild", |work| work.rebuild = 0),
+        ("build_nodes", |work| work.build_nodes.clear()),
+        ("context", |work| work.context = None),
+        ("dockerfile", |work| work.dockerfile.clear()),
+        ("timeout", |work| work.timeout = None),
+        ("test", |work| work.test = None),
+        ("health", |work| work.health = None),
+    ];
+    let refused = |breaks: &dyn Fn(&mut pb::BuildJob), field: &str| {
+        let mut wire = pb::JobOrder::from(&JobOrder { work: build(git(None)), ..order(TestRun::Image) });
+        let Some(pb::job_order::Work::Build(work)) = &mut wire.work else { panic!("a build") };
+        breaks(work);
+        assert_eq!(JobOrder::try_from(wire), Err(Error::missing(&format!("build.{field}"))), "{field}");
+    };
+    for (field, breaks) in cases {
+        refused(&breaks, field);
+    }
+    for (field, breaks) in
+        [("git.url", (|git| git.url.clear()) as fn(&mut pb::build_job::Git)), ("git.branch", |git| git.branch.clear())]
+    {
+        let breaks = |work: &mut pb::BuildJob| {
+            let mut git = git_of(work);
+            breaks(&mut git);
+            work.context = Some(pb::build_job::Context::Git(git));
+        };
+        refused(&breaks, field);
+    }
+    let pathless = |work: &mut pb::BuildJob| {
+        work.context = Some(pb::build_job::Context::Directory(pb::build_job::Directory::default()))
+    };
+    refused(&pathless, "directory.path");
+}
+
+#[test]
 fn a_report_without_a_field_is_refused_by_the_fields_name() {
     type Breaks = fn(&mut pb::JobReport);
     let cases: [(&str, Breaks); 3] = [
@@ -106,6 +179,11 @@ fn a_report_without_a_field_is_refused_by_the_fields_name() {
         breaks(&mut wire);
         assert_eq!(JobReport::try_from(wire), Err(Error::missing(field)), "{field}");
     }
+    let built = digest().to_string();
+    let lies = pb::JobReport { built: built.clone(), ..pb::JobReport::from(&report(failed())) };
+    assert!(matches!(JobReport::try_from(lies), Err(Error::Malformed { field, .. }) if field == "built"));
+    let cut = pb::JobReport { built: built[1..].to_owned(), ..pb::JobReport::from(&report(JobOutcome::Passed)) };
+    assert!(matches!(JobReport::try_from(cut), Err(Error::Malformed { field, .. }) if field == "built"));
     let unknown = pb::JobReport { result: 99, ..pb::JobReport::from(&report(failed())) };
     assert!(matches!(JobReport::try_from(unknown), Err(Error::Malformed { field, .. }) if field == "result"));
 }
