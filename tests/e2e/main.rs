@@ -7,6 +7,7 @@
 mod support;
 
 mod adopt;
+mod builder;
 mod chaos;
 mod ci;
 mod crashes;

@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 use super::fleet::Fleet;
-use super::{Image, clock, repository_file};
+use super::{Image, clock, repository_file, source};
 
 /// A repository with a Dockerfile, and what its CI knows.
 pub(crate) struct Job<'a> {
@@ -19,8 +19,7 @@ impl<'a> Job<'a> {
     /// A repository whose CI has a token for the fleet's app.
     pub(crate) fn new(fleet: &'a Fleet) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let busybox = ["/bin/busybox", "/usr/bin/busybox"].map(PathBuf::from).into_iter().find(|it| it.exists());
-        std::fs::copy(busybox.expect("scripts/test installs it"), directory.path().join("busybox")).expect("copied");
+        source::with_busybox(directory.path());
         let app = fleet.app();
         let made = fleet.cli.run(&["token", "create", "ci", "--name", "pipeline", "--app", &app]);
         assert_eq!(made.code, 0, "{made:?}");
@@ -34,13 +33,7 @@ impl<'a> Job<'a> {
 
     /// The same with another health check: an applet of busybox.
     pub(crate) fn commit_with(&self, page: &str, health: &[&str]) {
-        let dockerfile = "FROM scratch\nCOPY busybox /bin/busybox\nCOPY index.html /www/index.html\nVOLUME /data\n\
-                          STOPSIGNAL KILL\nCMD [\"/bin/busybox\", \"httpd\", \"-f\", \"-p\", \"80\", \"-h\", \"/www\"]\n\
-                          HEALTHCHECK --interval=1s --retries=2 CMD HEALTH\n";
-        let health = [&["/bin/busybox"], health].concat();
-        let dockerfile = dockerfile.replace("HEALTH\n", &format!("{health:?}\n"));
-        std::fs::write(self.directory.path().join("Dockerfile"), dockerfile).expect("written");
-        std::fs::write(self.directory.path().join("index.html"), page).expect("written");
+        source::write(self.directory.path(), page, health, "");
     }
 
     /// What `dev` wrote for people and CI.

@@ -14,6 +14,7 @@ pub(crate) mod load;
 pub(crate) mod parts;
 mod program;
 mod registry;
+pub(crate) mod source;
 pub(crate) mod wire;
 
 use std::fs::File;

@@ -154,13 +154,21 @@ impl Registry {
         self.script(&["sign", made, path, &image.digest, key, &named.digest]);
     }
 
+    /// The manifest at `:TAG` or `@DIGEST` of a repository, as the registry itself has it.
+    pub(crate) fn manifest(&self, name: &str, reference: &str) -> String {
+        let place = Place::Tcp(self.address.clone());
+        let path = format!("/v2/{}/{name}/manifests/{reference}", self.unique);
+        let answer = http::ask(&place, "GET", &path, &[("Accept", MANIFEST)], "").expect("the registry is up");
+        assert_eq!(answer.status, 200, "{path}");
+        answer.text()
+    }
+
     /// Makes a tag point to an image that is there already.
     pub(crate) fn tag(&self, image: &Image, tag: &str) {
+        let name = image.repository.rsplit_once('/').expect("it has a path").1;
+        let manifest = self.manifest(name, &image.digest);
         let place = Place::Tcp(self.address.clone());
-        let path = image.repository.split_once('/').expect("it has a path").1;
-        let from = format!("/v2/{path}/manifests/{}", image.digest);
-        let manifest = http::ask(&place, "GET", &from, &[("Accept", MANIFEST)], "").expect("the registry is up").text();
-        let to = format!("/v2/{path}/manifests/{tag}");
+        let to = format!("/v2/{}/{name}/manifests/{tag}", self.unique);
         let answer =
             http::ask(&place, "PUT", &to, &[("Content-Type", MANIFEST)], &manifest).expect("the registry is up");
         assert_eq!(answer.status, 201, "the tag is set");
