@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use super::context::{self, CloneOptions, Context, GitError};
 use super::self_test::{self, Candidate, Stop};
 use super::shelf::{Record, Traces};
-use super::{Shared, clean, make_ready};
+use super::{Shared, make_ready};
 use crate::engine::tail::Tail;
 use crate::engine::{BuildFailure, BuildOptions, Engine, Error, PullFailure, RegistryAuth};
 use crate::limits::{AllowedDirectory, AllowedGit, Limits};
@@ -152,7 +152,6 @@ fn unusable(error: context::Error) -> Stop {
 /// An empty directory for a job's clone.
 fn new_scratch(shared: &Shared, job: &JobId) -> Result<PathBuf, String> {
     let scratch = shared.parts.scratch.as_ref().ok_or("this agent has no directory for clones")?;
-    clean::remove_clones(scratch, || None).map_err(|error| error.to_string())?;
     let work = scratch.join(job.as_str());
     let made = std::fs::create_dir_all(&work);
     made.map(|()| work).map_err(|error| format!("cannot make `{}`: {error}", scratch.display()))

@@ -50,7 +50,7 @@ pub(super) fn remove_clones(scratch: &Path, live: impl Fn() -> Option<JobId>) ->
     Ok(())
 }
 
-/// Removes containers with their unnamed volumes, then networks, then names of what was built. Goes on after a failure, and says the first.
+/// Removes containers with their unnamed volumes, then networks. Goes on after a failure, and says the first.
 ///
 /// `live` is asked after each list was made: a job is live before it makes anything, so what it had made by then is known to
 /// be its own. Asked before, one that begins meanwhile would lose its container.
@@ -73,6 +73,16 @@ pub(super) async fn remove_leftovers(
     for network in networks.iter().filter(|network| ours(&network.name, &network.labels, &now)) {
         outcome = outcome.and(gone(engine.remove_network(&network.id).await));
     }
+    outcome
+}
+
+/// Removes the names of what was built, and with them the images; the same goes for `live`.
+pub(super) async fn remove_built(
+    engine: &dyn Engine,
+    agent: &str,
+    live: impl Fn() -> Option<JobId> + Send,
+) -> Result<()> {
+    let mut outcome = Ok(());
     let images = engine.list_images().await?;
     let now = live();
     for name in images.iter().flat_map(|image| &image.repo_tags) {

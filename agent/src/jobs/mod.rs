@@ -208,8 +208,7 @@ async fn make_ready(shared: &Shared, order: &JobOrder) -> Result<(), String> {
     let engine = &*shared.parts.engine;
     let about = engine.info().await.map_err(|error| error.to_string())?;
     about.product.check().map_err(|refusal| refusal.to_string())?;
-    let live = || Some(order.id.clone());
-    clean::remove_leftovers(engine, &shared.agent, live).await.map_err(|error| error.to_string())
+    shared.remove_leftovers(|| Some(order.id.clone())).await.map_err(|error| error.to_string())
 }
 
 impl Shared {
@@ -256,16 +255,27 @@ impl Shared {
         }
     }
 
+    /// Removes what jobs have made, but for the live one's. What was built is looked for only where builds are allowed: another
+    /// node's engine may forbid that.
+    async fn remove_leftovers(&self, live: impl Fn() -> Option<JobId> + Copy + Send) -> Result<(), clean::Error> {
+        let engine = &*self.parts.engine;
+        clean::remove_leftovers(engine, &self.agent, live).await?;
+        if self.parts.limits.build.is_some() {
+            clean::remove_built(engine, &self.agent, live).await?;
+        }
+        if let Some(scratch) = &self.parts.scratch {
+            clean::remove_clones(scratch, live)?;
+        }
+        Ok(())
+    }
+
     /// Removes what is left of these ended jobs, and of all that nobody knows; says whether nothing is left.
     async fn clean(&self, ended: &[Record]) -> bool {
         // The job in work is among the ended ones when it cleans up after itself.
         let live = || self.lock_live().clone().filter(|live| ended.iter().all(|record| record.order.id != *live));
         let engine = &*self.parts.engine;
         let removal = async {
-            if let Some(scratch) = &self.parts.scratch {
-                clean::remove_clones(scratch, live)?;
-            }
-            clean::remove_leftovers(engine, &self.agent, live).await?;
+            self.remove_leftovers(live).await?;
             for record in ended.iter().filter(|record| record.fetched) {
                 clean::remove_image(engine, &record.order).await?;
             }

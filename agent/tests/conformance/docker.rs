@@ -17,6 +17,9 @@ use crate::fixture::{Fixture, Image, Kind, PASSWORD, login};
 /// Names the socket of the engine: `unix://DIR/engine-K.sock`, with DIR as `scripts/engines` made it.
 const VARIABLE: &str = "NIGHTSHIFT_TEST_ENGINE";
 
+/// A label of every network of a check.
+const NETWORK_LABEL: &str = "check";
+
 /// How often a container that must go is tried again, and the pause between two tries.
 const DISCARD_TRIES: u32 = 50;
 const DISCARD_PAUSE: Duration = Duration::from_millis(100);
@@ -57,6 +60,12 @@ impl DockerFixture {
         for container in self.engine.list().await.expect("the engine is up") {
             if container.name.starts_with(&self.unique) {
                 self.discard(&container.id).await;
+            }
+        }
+        // An engine has addresses for about thirty.
+        for network in self.engine.networks(NETWORK_LABEL).await.expect("the engine is up") {
+            if network.name.starts_with(&self.unique) {
+                self.engine.remove_network(&network.id).await.expect("nobody is in it");
             }
         }
     }
@@ -158,7 +167,7 @@ impl Fixture for DockerFixture {
     async fn network(&self) -> String {
         let name = self.name("network");
         let socket = self.engine.url().replace("unix://", "");
-        let body = format!(r#"{{"Name": "{name}", "CheckDuplicate": true}}"#);
+        let body = format!(r#"{{"Name": "{name}", "CheckDuplicate": true, "Labels": {{"{NETWORK_LABEL}": ""}}}}"#);
         let json = "Content-Type: application/json";
         let url = "http://engine/networks/create";
         let arguments = ["-sS", "--fail-with-body", "--unix-socket", &socket, "-H", json, "-d", &body, url];
