@@ -228,7 +228,7 @@ fn at_night_a_branch_is_built_though_its_agent_is_killed_and_it_is_rolled_out_in
     scene.commit("welcome to the night", &slow);
     git_commit(&scene.source);
     clock.set(first + TimeDelta::hours(2));
-    scene.tells("job_ordered", SOON);
+    scene.tells("job_ordered: build of ", SOON);
     std::thread::sleep(Duration::from_secs(3));
     scene.parts.agent_crash(BUILDER);
     scene.parts.agent_up(BUILDER);

@@ -177,7 +177,7 @@ fn a_test_of_the_image_itself_that_crashes_or_takes_too_long_bars_it() {
 
 #[test]
 fn an_agent_and_a_coordinator_that_are_killed_in_the_middle_of_a_test_leave_nothing_and_it_is_tried_again() {
-    let command = "command = [\"sh\", \"-c\", \"[ -e /tmp/again ] || sleep 8; echo tested\"]";
+    let command = "command = [\"sh\", \"-c\", \"[ -e /tmp/again ] || sleep 20; echo tested\"]";
     let Some((mut parts, v1)) = start("self-test-killed", command) else { return };
     let good = parts.push("good v2", &[]);
     let running = |parts: &Parts| {
