@@ -33,12 +33,15 @@ struct Seen {
     /// When that was said.
     health_since: Option<Instant>,
     digest: Option<String>,
+    /// Rollout and step that made it.
+    step: Option<(String, String)>,
 }
 
-/// An order, and when its step ended by the log.
+/// An order, when its step was found good, and when it ended, by the log.
 #[derive(Debug, Clone)]
 struct Order {
     at: Instant,
+    verdict: Option<Instant>,
     ended: Option<Instant>,
     digest: Option<String>,
     rollback: bool,
@@ -128,8 +131,13 @@ fn orders(world: &World) -> BTreeMap<(String, String), Vec<Order>> {
         if matches!(recorded.event, Event::StepOrdered { .. }) {
             let target = targets.get(&key).cloned();
             let (digest, rollback) = target.map_or((None, false), |(to, back)| (Some(to), back));
-            orders.entry(key).or_default().push(Order { at, ended: None, digest, rollback });
+            orders.entry(key).or_default().push(Order { at, verdict: None, ended: None, digest, rollback });
             continue;
+        }
+        let monitored =
+            matches!(&recorded.event, Event::StepReported { report, .. } if report.phase == StepPhase::Monitored);
+        if monitored && let Some(order) = orders.get_mut(&key).and_then(|orders| orders.last_mut()) {
+            order.verdict.get_or_insert(at);
         }
         let reported = matches!(&recorded.event, Event::StepReported { report, .. } if report.phase.is_end());
         let end = reported || matches!(recorded.event, Event::StepRequeued { .. });
@@ -178,6 +186,7 @@ impl<'a> Reader<'a> {
             health: Some(Health::Healthy),
             health_since: None,
             digest: None,
+            step: None,
         };
         self.containers.insert(id.to_owned(), seen);
     }
@@ -232,9 +241,11 @@ impl<'a> Reader<'a> {
             health: None,
             health_since: None,
             digest: digest.clone(),
+            step: label("nightshift.rollout").zip(label("nightshift.step")),
         };
+        let made_by = seen.step.clone();
         self.containers.insert(event.id.0.clone(), seen);
-        let (Some(rollout), Some(step)) = (label("nightshift.rollout"), label("nightshift.step")) else {
+        let Some((rollout, step)) = made_by else {
             return self.blame("I7", &format!("{} was made by nobody knows whom", event.name));
         };
         let app = label("nightshift.app").unwrap_or_default();
@@ -291,12 +302,18 @@ impl<'a> Reader<'a> {
         };
         // For what is no instance it is enough to be up: it was started after the instance, and watched as long as that one.
         let monitor = self.rules.monitor.get(&app).copied().unwrap_or_default();
-        let good = heir.running_since.is_some_and(|since| happened.at.duration_since(since) >= monitor);
+        // What happens after the verdict is not the step's: a removal that was begun may be carried out much later, when the agent
+        // is back, and there is no way to take it back.
+        let orders = heir.step.as_ref().and_then(|step| self.orders.get(step));
+        let verdict = orders.and_then(|orders| orders.iter().filter_map(|order| order.verdict).next_back());
+        let later = |at: Option<Instant>| verdict.zip(at).is_some_and(|(verdict, at)| verdict < at);
+        let watched = heir.running_since.is_some_and(|since| happened.at.duration_since(since) >= monitor);
+        let good = watched || later(heir.running_since);
         let just_now = heir.health_since.is_some_and(|since| happened.at.duration_since(since) < NO_VERDICT_YET);
         let ill = match heir.health {
             None | Some(Health::Healthy) => false,
-            Some(Health::Unhealthy) => !just_now,
-            Some(Health::None | Health::Starting) => true,
+            Some(Health::Unhealthy) => !just_now && !later(heir.health_since),
+            Some(Health::None | Health::Starting) => !later(heir.health_since),
         };
         if !good || ill {
             let what = format!("{} was removed before its heir ({:?}) was good", gone.name, heir.digest);
