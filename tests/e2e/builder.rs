@@ -67,7 +67,8 @@ impl Scene {
     /// Applies the app, built from this context.
     fn apply(&self, hours: Hours, rebuild: &str, context: &str) {
         let tables = format!(
-            "[gate]\ntests = [\"self-test\"]\n[self_test]\ntest_nodes = \"role=build\"\n\
+            // No node tests what is pushed otherwise: the first image would be tested, too, if it is seen before its instances.
+            "[gate]\ntests = [\"self-test\"]\n[self_test]\ntest_nodes = \"role=test\"\n\
              command = [\"/bin/busybox\", \"sh\", \"-c\", \"echo testing; /bin/busybox grep welcome /www/index.html\"]\n\
              [rebuild]\n{rebuild}\n[rebuild.builder]\nbuild_nodes = \"role=build\"\n{context}\n"
         );
