@@ -28,6 +28,8 @@ use crate::limits::{AllowedDirectory, AllowedGit, Limits};
 const PUSH_AGAIN: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(15), Duration::from_secs(45)];
 /// What a log's heading may take of the whole.
 const HEADING_BYTES: usize = 100;
+/// Most registries whose logins are looked for: each may cost a call of a credential helper.
+const REGISTRY_LIMIT: usize = 16;
 /// Most layers of one build that are remembered: more than a Dockerfile has instructions.
 const LAYER_LIMIT: usize = 1_000;
 
@@ -160,8 +162,9 @@ fn new_scratch(shared: &Shared, job: &JobId) -> Result<PathBuf, String> {
 /// What to show to the registries of the base images, as far as the Dockerfile names them without variables.
 async fn logins(shared: &Shared, context: &Context, image: &ImageRef) -> Result<BTreeMap<String, RegistryAuth>, Stop> {
     let mut logins = BTreeMap::new();
-    for repository in base_images(&context.instructions()).into_iter().chain([image.repository.clone()]) {
-        if logins.contains_key(repository.registry()) {
+    let mut asked = BTreeSet::new();
+    for repository in [image.repository.clone()].into_iter().chain(base_images(&context.instructions())) {
+        if asked.len() == REGISTRY_LIMIT || !asked.insert(repository.registry().to_owned()) {
             continue;
         }
         if let Some(login) = shared.parts.credentials.find(&repository).await.map_err(Stop::Unknown)? {
@@ -192,7 +195,12 @@ fn base_images(dockerfile: &str) -> BTreeSet<Repository> {
 async fn own_layers(engine: &dyn Engine, seen: Vec<String>, begun_at: DateTime<Utc>) -> Vec<String> {
     let mut own = Vec::new();
     for layer in seen {
-        let Ok(inspect) = engine.inspect_image(&layer).await else { continue };
+        let inspect = match engine.inspect_image(&layer).await {
+            Ok(inspect) => inspect,
+            Err(Error::NotFound { .. }) => continue,
+            // An engine that does not answer would be waited for once for each layer.
+            Err(_) => break,
+        };
         let created = inspect["Created"].as_str().and_then(|text| text.parse::<DateTime<Utc>>().ok());
         if created.is_some_and(|created| created >= begun_at) {
             own.extend(inspect["Id"].as_str().map(str::to_owned));

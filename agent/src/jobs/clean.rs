@@ -9,6 +9,7 @@ use nightshift_core::ids::JobId;
 use nightshift_core::image::ImageRef;
 use nightshift_core::job::{BUILD_REPOSITORY, JobOrder, JobWork, LABEL_JOB, built_by, owner};
 use nightshift_core::labels::Labels;
+use nightshift_core::replace::KEEP_REPOSITORY;
 use serde_json::Value;
 
 use super::shelf::Record;
@@ -94,17 +95,23 @@ pub(super) async fn remove_built(
 }
 
 /// Removes what a build has left: its name for the image, what the registry calls it, and layers without a name. The app's own
-/// tag goes back to what it stood for before the push, unless somebody has moved it since.
+/// tag goes back to what it stood for before the push, unless somebody has moved it since. What was fetched ahead meanwhile
+/// keeps what the registry calls it.
 pub(super) async fn remove_build(engine: &dyn Engine, record: &Record) -> Result<()> {
     let Some(traces) = &record.build else { return Ok(()) };
     let image = &record.order.image;
     if let Some(built) = &traces.image {
-        if let Some(before) = &traces.moved {
-            give_back(engine, image, built, before.as_deref()).await?;
-        }
         let names = inspected(engine, built).await?.map(|built| names(&built)).unwrap_or_default();
-        let at_registry = format!("{}@", image.repository.familiar());
-        for name in names.iter().filter(|name| name.starts_with(BUILD_REPOSITORY) || name.starts_with(&at_registry)) {
+        let (own, at_registry) = (format!("{BUILD_REPOSITORY}:"), format!("{}@", image.repository.familiar()));
+        // Fetched ahead meanwhile, it is needed by what the registry calls it. An engine forgets that with the last tag of its
+        // repository.
+        let needed = names.iter().any(|name| name.starts_with(&format!("{KEEP_REPOSITORY}:")));
+        match &traces.moved {
+            Some(None) if needed => {}
+            Some(before) => give_back(engine, image, built, before.as_deref()).await?,
+            None => {}
+        }
+        for name in names.iter().filter(|name| name.starts_with(&own) || (!needed && name.starts_with(&at_registry))) {
             unused(engine.remove_image(name).await)?;
         }
     }

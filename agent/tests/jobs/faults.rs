@@ -115,6 +115,30 @@ async fn no_failing_call_blames_the_source_or_leaves_anything_of_a_build_behind(
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_fetched_ahead_before_the_removal_keeps_what_the_registry_calls_it() {
+    let fixture = SimulatedFixture::new();
+    let scene = Scene::new(&fixture).await;
+    let base = fixture.push(Kind::Passing).await;
+    let order = scene.order("j1", &base, "COPY page /page\n");
+    // The report is told before everything is removed.
+    for _ in 0..3 {
+        fixture.engine.fail_next(Call::DiscardWithVolumes, Fault::Refused { status: 500, message: "busy".into() });
+    }
+    scene.node.jobs.submit(order.clone()).await;
+    let report = scene.node.report(&order.id).await;
+    let built = order.image.repository.at(report.outcome.built().expect("it was built"));
+    fixture.engine.tag(&built, "nightshift/keep", "web").await.expect("it is still there");
+    scene.node.nothing_is_left().await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    fixture.engine.inspect_image(&built).await.expect("who fetched it ahead finds it");
+    fixture
+        .engine
+        .inspect_image(&order.image.familiar())
+        .await
+        .expect("an engine forgets the digest with the last tag");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_registry_that_is_away_for_a_moment_does_not_cost_the_build() {
     let fixture = SimulatedFixture::new();
     let scene = Scene::new(&fixture).await;

@@ -7,9 +7,11 @@ pub(super) use chrono::{DateTime, Utc};
 pub(super) use crate::control::{Control, Request, StartOptions};
 pub(super) use crate::event::{Actor, Event, Recorded};
 pub(super) use crate::fleet::{Fleet, NodeFacts};
+use crate::ids::JobId;
 pub(super) use crate::ids::{AppName, Epoch, NodeName};
 pub(super) use crate::instance::{ImageReport, ImageState, InstanceView};
 pub(super) use crate::job::JobOrder;
+use crate::job::{JobLog, JobOutcome, JobReport};
 pub(super) use crate::labels::Labels;
 use crate::quiet::QuietHours;
 pub(super) use crate::rebuild::RebuildNumber;
@@ -83,6 +85,36 @@ impl Bench {
         self.fleet.connect(name.clone(), NodeFacts::default(), now);
         let events = self.control.connected(&name, &Labels::new(), journal, now);
         self.store(events);
+    }
+
+    /// A node with this role connects, without any instance.
+    pub(super) fn join(&mut self, name: &str, role: &str) {
+        let labels = [("role".to_owned(), role.to_owned())].into();
+        self.fleet.connect(node(name), NodeFacts::default(), at(self.now));
+        let events = self.control.connected(&node(name), &labels, &[], at(self.now));
+        self.store(events);
+        self.inventory(name, Vec::new());
+        self.run();
+    }
+
+    /// The one job that was ordered.
+    #[track_caller]
+    pub(super) fn take_job(&mut self) -> JobOrder {
+        assert_eq!(self.jobs.len(), 1, "{:?}", self.waits());
+        self.jobs.remove(0)
+    }
+
+    /// The job's node says how it ended.
+    pub(super) fn end_job(&mut self, order: &JobOrder, outcome: JobOutcome) {
+        self.end_job_as(order.node.as_str(), &order.id, outcome);
+    }
+
+    /// A node says how a job ended.
+    pub(super) fn end_job_as(&mut self, name: &str, job: &JobId, outcome: JobOutcome) {
+        let report = JobReport { job: job.clone(), outcome, log: JobLog::default() };
+        let events = self.control.job_reported(&node(name), &report, at(self.now));
+        self.store(events);
+        self.run();
     }
 
     pub(super) fn disconnect(&mut self, name: &str) {

@@ -2,7 +2,7 @@
 
 use super::bench::*;
 use crate::catalog::Availability;
-use crate::job::{JobLog, JobOutcome, JobReport, JobSubject, JobWork};
+use crate::job::{JobOutcome, JobSubject, JobWork};
 use crate::spec::TestKind;
 
 const HOUR: i64 = 3_600;
@@ -22,31 +22,9 @@ fn builds(spec: &mut AppSpec) {
 /// The app `web` on node n1, which these nodes build.
 fn fleet(build_nodes: &[&str]) -> Bench {
     let mut bench = Bench::with(&["n1"], builds);
-    build_nodes.iter().for_each(|name| join(&mut bench, name, "build"));
+    build_nodes.iter().for_each(|name| bench.join(name, "build"));
     bench.seen(1);
     bench
-}
-
-fn join(bench: &mut Bench, name: &str, role: &str) {
-    bench.fleet.connect(node(name), NodeFacts::default(), at(bench.now));
-    let labels = [("role".to_owned(), role.to_owned())].into();
-    let events = bench.control.connected(&node(name), &labels, &[], at(bench.now));
-    bench.store(events);
-    bench.inventory(name, Vec::new());
-    bench.run();
-}
-
-#[track_caller]
-fn take(bench: &mut Bench) -> JobOrder {
-    assert_eq!(bench.jobs.len(), 1, "{:?}", bench.waits());
-    bench.jobs.remove(0)
-}
-
-fn say(bench: &mut Bench, order: &JobOrder, outcome: JobOutcome) {
-    let report = JobReport { job: order.id.clone(), outcome, log: JobLog::default() };
-    let events = bench.control.job_reported(&order.node, &report, at(bench.now));
-    bench.store(events);
-    bench.run();
 }
 
 fn built(number: u8) -> JobOutcome {
@@ -80,13 +58,13 @@ fn at_its_time_a_node_builds_and_what_it_pushed_is_rolled_out() {
     bench.wait(DUE - 1);
     assert!(bench.jobs.is_empty());
     bench.wait(1);
-    let order = take(&mut bench);
+    let order = bench.take_job();
     assert!(bench.triggers.is_empty(), "nobody else is told to build");
     let JobWork::Build { rebuild, builder, test, .. } = &order.work else { panic!("a build: {order:?}") };
     assert_eq!((order.node.as_str(), rebuild.0, &order.image), ("b1", 1, &web().image));
     assert_eq!((builder.context.to_string().as_str(), test.timeout), ("/srv/build/web", Duration::from_secs(600)));
     assert!(bench.waits().contains(&"the build of r.example/web:stable runs on b1".to_owned()), "{:?}", bench.waits());
-    say(&mut bench, &order, built(2));
+    bench.end_job(&order, built(2));
     assert_eq!(last(&bench), "rebuild 1 of web ended: sha256:020202020202 has passed its tests");
     let release = bench.control.catalog().app(&app()).expect("there").release(&digest(2)).expect("known");
     assert_eq!((release.reports[0].kind, release.reports[0].by.as_str()), (TestKind::SelfTest, "node/b1"));
@@ -101,16 +79,16 @@ fn at_its_time_a_node_builds_and_what_it_pushed_is_rolled_out() {
 fn a_build_that_fails_ends_the_rebuild_and_somebody_is_told() {
     let mut bench = fleet(&["b1", "b2"]);
     bench.wait(DUE);
-    let order = take(&mut bench);
-    say(&mut bench, &order, failed());
+    let order = bench.take_job();
+    bench.end_job(&order, failed());
     let expect = "rebuild 1 of web ended: failed: on b1: its test failed: exit code 1";
     let said = told(&bench);
     assert_eq!(said[1], expect);
     assert!(said[2].starts_with("alarm: "), "{said:?}");
     assert!(bench.jobs.is_empty() && bench.orders.is_empty(), "the same source would fail on every node");
     bench.wait(24 * HOUR);
-    let next = take(&mut bench);
-    say(&mut bench, &next, built(2));
+    let next = bench.take_job();
+    bench.end_job(&next, built(2));
     assert!(last(&bench).starts_with("no longer an alarm: "), "{:?}", told(&bench));
 }
 
@@ -118,19 +96,19 @@ fn a_build_that_fails_ends_the_rebuild_and_somebody_is_told() {
 fn a_build_that_could_not_be_done_is_tried_on_another_node_until_the_deadline() {
     let mut bench = fleet(&["b1", "b2"]);
     bench.wait(DUE);
-    let first = take(&mut bench);
-    say(&mut bench, &first, not_done());
+    let first = bench.take_job();
+    bench.end_job(&first, not_done());
     assert!(bench.jobs.is_empty(), "after a pause");
     bench.wait(15);
-    let second = take(&mut bench);
+    let second = bench.take_job();
     assert_ne!((&second.id, &second.node), (&first.id, &first.node));
-    say(&mut bench, &second, not_done());
+    bench.end_job(&second, not_done());
     let mut tries = 2;
     while bench.now < DUE + 2 * HOUR {
         bench.wait(60);
         for order in std::mem::take(&mut bench.jobs) {
             tries += 1;
-            say(&mut bench, &order, not_done());
+            bench.end_job(&order, not_done());
         }
     }
     assert!((8..20).contains(&tries), "{tries} tries");
@@ -150,8 +128,8 @@ fn without_a_node_that_may_build_the_rebuild_waits_and_says_why() {
     bench.wait(DUE);
     let wait = "the build of r.example/web:stable waits: no node has the labels `role=build`".to_owned();
     assert!(bench.jobs.is_empty() && bench.waits().contains(&wait), "{:?}", bench.waits());
-    join(&mut bench, "b1", "build");
-    take(&mut bench);
+    bench.join("b1", "build");
+    bench.take_job();
     let mut bench = fleet(&["b1"]);
     bench.set("b1", Availability::Pause);
     bench.wait(DUE);
@@ -164,32 +142,32 @@ fn without_a_node_that_may_build_the_rebuild_waits_and_says_why() {
 #[test]
 fn a_build_that_cannot_be_done_keeps_no_test_back_and_the_other_way_round() {
     let mut bench = fleet(&["b1"]);
-    join(&mut bench, "t1", "test");
+    bench.join("t1", "test");
     bench.wait(DUE);
-    let build = take(&mut bench);
+    let build = bench.take_job();
     bench.seen(2);
     assert!(bench.jobs.is_empty(), "one job for each app at a time");
-    say(&mut bench, &build, not_done());
-    let test = take(&mut bench);
+    bench.end_job(&build, not_done());
+    let test = bench.take_job();
     assert_eq!((test.work.subject(&test.image).kind(), test.node.as_str()), ("self-test", "t1"));
-    say(&mut bench, &test, not_done());
+    bench.end_job(&test, not_done());
     bench.wait(15);
-    assert_eq!(take(&mut bench).work.subject(&web().image).kind(), "build", "each has a pause of its own");
+    assert_eq!(bench.take_job().work.subject(&web().image).kind(), "build", "each has a pause of its own");
 }
 
 #[test]
 fn a_node_that_is_lost_while_it_builds_is_not_waited_for() {
     let mut bench = fleet(&["b1", "b2"]);
     bench.wait(DUE);
-    let first = take(&mut bench);
+    let first = bench.take_job();
     bench.disconnect(first.node.as_str());
     bench.wait(5 * 60);
     bench.wait(15);
-    let second = take(&mut bench);
+    let second = bench.take_job();
     assert_ne!(second.node, first.node);
-    say(&mut bench, &first, built(2));
+    bench.end_job(&first, built(2));
     assert!(!last(&bench).contains("ended"), "its late word counts for nothing: {:?}", told(&bench));
-    say(&mut bench, &second, built(3));
+    bench.end_job(&second, built(3));
     assert_eq!(last(&bench), "rebuild 1 of web ended: sha256:030303030303 has passed its tests");
 }
 
@@ -197,15 +175,15 @@ fn a_node_that_is_lost_while_it_builds_is_not_waited_for() {
 fn a_coordinator_that_restarts_waits_for_the_build_that_it_has_ordered() {
     let mut bench = fleet(&["b1"]);
     bench.wait(DUE);
-    let order = take(&mut bench);
+    let order = bench.take_job();
     bench.restart();
     bench.connect("n1", 1);
-    join(&mut bench, "b1", "build");
+    bench.join("b1", "build");
     let lost = bench.control.jobs_held(&order.node, std::slice::from_ref(&order.id), at(bench.now));
     assert_eq!(lost, []);
     bench.wait(60);
     assert!(bench.jobs.is_empty(), "it runs");
-    say(&mut bench, &order, built(2));
+    bench.end_job(&order, built(2));
     assert_eq!(last(&bench), "rebuild 1 of web ended: sha256:020202020202 has passed its tests");
 }
 
@@ -213,8 +191,8 @@ fn a_coordinator_that_restarts_waits_for_the_build_that_it_has_ordered() {
 fn what_comes_out_as_before_ends_the_rebuild_too() {
     let mut bench = fleet(&["b1"]);
     bench.wait(DUE);
-    let order = take(&mut bench);
-    say(&mut bench, &order, built(1));
+    let order = bench.take_job();
+    bench.end_job(&order, built(1));
     assert_eq!(last(&bench), "rebuild 1 of web ended: sha256:010101010101 has passed its tests");
 }
 
@@ -222,10 +200,10 @@ fn what_comes_out_as_before_ends_the_rebuild_too() {
 fn a_build_that_ends_after_its_rebuild_still_brings_a_tested_digest() {
     let mut bench = fleet(&["b1"]);
     bench.wait(DUE);
-    let order = take(&mut bench);
+    let order = bench.take_job();
     bench.wait(2 * HOUR);
     assert!(told(&bench)[1].starts_with("rebuild 1 of web ended: overdue"), "{:?}", told(&bench));
-    say(&mut bench, &order, built(2));
+    bench.end_job(&order, built(2));
     assert!(last(&bench).starts_with("no longer an alarm: "), "{:?}", told(&bench));
     bench.seen(2);
     assert_eq!(bench.commit(), "n1");
@@ -235,12 +213,12 @@ fn a_build_that_ends_after_its_rebuild_still_brings_a_tested_digest() {
 fn for_an_app_that_follows_another_repository_by_now_the_digest_means_nothing() {
     let mut bench = fleet(&["b1"]);
     bench.wait(DUE);
-    let order = take(&mut bench);
+    let order = bench.take_job();
     let mut spec = web();
     builds(&mut spec);
     spec.image = "r.example/other".parse().expect("well formed");
     bench.ask(Request::Apply(vec![spec])).expect("good");
-    say(&mut bench, &order, built(2));
+    bench.end_job(&order, built(2));
     assert!(bench.control.catalog().app(&app()).expect("there").release(&digest(2)).is_none());
     assert!(matches!(order.work.subject(&order.image), JobSubject::Build { .. }));
 }
@@ -249,8 +227,8 @@ fn for_an_app_that_follows_another_repository_by_now_the_digest_means_nothing() 
 fn an_end_that_does_not_say_what_was_built_is_a_failure() {
     let mut bench = fleet(&["b1"]);
     bench.wait(DUE);
-    let order = take(&mut bench);
-    say(&mut bench, &order, JobOutcome::Passed);
+    let order = bench.take_job();
+    bench.end_job(&order, JobOutcome::Passed);
     assert_eq!(told(&bench)[1], "rebuild 1 of web ended: failed: on b1: its node did not say what it has built");
 }
 

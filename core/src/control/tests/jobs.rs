@@ -2,7 +2,6 @@
 
 use super::bench::*;
 use crate::catalog::Availability;
-use crate::ids::JobId;
 use crate::job::{JobLog, JobOutcome, JobReport, JobWork};
 use crate::spec::{SelfTest, TestKind, TestLimits, TestRun};
 
@@ -45,30 +44,7 @@ fn fleet_with(test_nodes: &[&str], change: impl FnOnce(&mut AppSpec)) -> Bench {
 
 /// A test node connects, without any instance.
 fn join(bench: &mut Bench, name: &str) {
-    let labels = [("role".to_owned(), "test".to_owned())].into();
-    bench.fleet.connect(node(name), NodeFacts::default(), at(bench.now));
-    let events = bench.control.connected(&node(name), &labels, &[], at(bench.now));
-    bench.store(events);
-    bench.inventory(name, Vec::new());
-    bench.run();
-}
-
-/// The one job that was ordered.
-#[track_caller]
-fn take(bench: &mut Bench) -> JobOrder {
-    assert_eq!(bench.jobs.len(), 1, "{:?}", bench.waits());
-    bench.jobs.remove(0)
-}
-
-fn say(bench: &mut Bench, order: &JobOrder, outcome: JobOutcome) {
-    say_as(bench, order.node.as_str(), &order.id, outcome);
-}
-
-fn say_as(bench: &mut Bench, name: &str, job: &JobId, outcome: JobOutcome) {
-    let report = JobReport { job: job.clone(), outcome, log: JobLog::default() };
-    let events = bench.control.job_reported(&node(name), &report, at(bench.now));
-    bench.store(events);
-    bench.run();
+    bench.join(name, "test");
 }
 
 fn failed() -> JobOutcome {
@@ -92,7 +68,7 @@ fn kinds(bench: &Bench) -> Vec<&'static str> {
 fn a_new_digest_is_tested_and_then_rolled_out() {
     let mut bench = fleet(&["t1"]);
     bench.seen(2);
-    let order = take(&mut bench);
+    let order = bench.take_job();
     assert_eq!((order.node.as_str(), order.epoch, digest_of(&order)), ("t1", Epoch(1), digest(2)));
     assert_eq!(order.image, web().image);
     assert!(bench.orders.is_empty(), "an untested digest is not installed");
@@ -100,7 +76,7 @@ fn a_new_digest_is_tested_and_then_rolled_out() {
     let expect =
         [format!("{short}: no test report of kind `self-test`"), format!("the self-test of {short} runs on t1")];
     assert_eq!(bench.waits(), expect);
-    say(&mut bench, &order, JobOutcome::Passed);
+    bench.end_job(&order, JobOutcome::Passed);
     assert_eq!(bench.commit(), "n1");
     assert!(bench.jobs.is_empty());
     let tail: Vec<_> =
@@ -115,15 +91,15 @@ fn a_new_digest_is_tested_and_then_rolled_out() {
 fn a_failed_test_bars_the_digest_for_good() {
     let mut bench = fleet(&["t1", "t2"]);
     bench.seen(2);
-    let order = take(&mut bench);
-    say(&mut bench, &order, failed());
+    let order = bench.take_job();
+    bench.end_job(&order, failed());
     bench.wait(10 * DAY);
     assert!(bench.orders.is_empty() && bench.jobs.is_empty());
     let expect = format!("{}: test report `self-test` (suite `default`) says failed", digest(2).short());
     assert_eq!(bench.waits(), [expect]);
     // The next one gets its own test.
     bench.seen(3);
-    assert_eq!(digest_of(&take(&mut bench)), digest(3));
+    assert_eq!(digest_of(&bench.take_job()), digest(3));
 }
 
 #[test]
@@ -132,7 +108,7 @@ fn what_lacks_another_test_too_is_not_launched() {
     bench.seen(2);
     assert!(bench.jobs.is_empty());
     bench.reports(2, TestResult::Passed);
-    assert_eq!(digest_of(&take(&mut bench)), digest(2));
+    assert_eq!(digest_of(&bench.take_job()), digest(2));
     bench.seen(3);
     bench.reports(3, TestResult::Failed);
     assert!(bench.jobs.is_empty());
@@ -144,9 +120,9 @@ fn of_two_new_digests_the_newer_one_is_tested() {
     bench.seen(2);
     bench.seen(3);
     join(&mut bench, "t1");
-    let order = take(&mut bench);
+    let order = bench.take_job();
     assert_eq!(digest_of(&order), digest(3));
-    say(&mut bench, &order, JobOutcome::Passed);
+    bench.end_job(&order, JobOutcome::Passed);
     bench.commit();
     // The older one is behind what runs.
     assert!(bench.jobs.is_empty());
@@ -159,16 +135,16 @@ fn a_test_that_grew_too_old_before_its_window_is_repeated() {
         spec.quiet_hours = None;
     });
     bench.seen(2);
-    let order = take(&mut bench);
-    say(&mut bench, &order, JobOutcome::Passed);
+    let order = bench.take_job();
+    bench.end_job(&order, JobOutcome::Passed);
     bench.wait(60 * MINUTE);
     assert!(bench.jobs.is_empty(), "it is as old as it may be");
     bench.wait(1);
-    let again = take(&mut bench);
+    let again = bench.take_job();
     assert_eq!(digest_of(&again), digest(2));
     assert_ne!(again.id, order.id);
     assert!(bench.start(StartOptions::default()).is_err(), "too old to be installed");
-    say(&mut bench, &again, JobOutcome::Passed);
+    bench.end_job(&again, JobOutcome::Passed);
     let now = Overrides { now: true, ..Overrides::default() };
     bench.start(StartOptions { overrides: now, reason: "now".into(), ..StartOptions::default() }).expect("tested");
     bench.commit();
@@ -184,7 +160,7 @@ fn untested_images_run_on_labelled_nodes_alone() {
     let wait = format!("the self-test of {} waits: no node has the labels `role=test`", digest(2).short());
     assert!(bench.waits().contains(&wait), "{:?}", bench.waits());
     join(&mut bench, "t1");
-    assert_eq!(take(&mut bench).node, node("t1"));
+    assert_eq!(bench.take_job().node, node("t1"));
 }
 
 #[test]
@@ -201,7 +177,7 @@ fn a_node_that_is_paused_away_or_without_engine_gets_no_job() {
     bench.seen(2);
     wait(&bench);
     bench.set("t1", Availability::Active);
-    assert_eq!(take(&mut bench).node, node("t1"));
+    assert_eq!(bench.take_job().node, node("t1"));
 
     let mut bench = fleet(&["t1"]);
     bench.disconnect("t1");
@@ -214,7 +190,7 @@ fn a_node_that_is_paused_away_or_without_engine_gets_no_job() {
     wait(&bench);
     bench.inventory("t1", Vec::new());
     bench.run();
-    take(&mut bench);
+    bench.take_job();
 }
 
 #[test]
@@ -233,32 +209,32 @@ fn a_node_has_one_job_at_a_time_and_the_longest_idle_one_is_next() {
         bench.ask(Request::Seen { app, image: web().image, digest: digest(number), about }).expect("known app");
     };
     seen(&mut bench, "api", 4);
-    let first = take(&mut bench);
+    let first = bench.take_job();
     bench.wait(1);
     seen(&mut bench, "cron", 5);
-    let second = take(&mut bench);
+    let second = bench.take_job();
     assert_eq!((first.node.as_str(), second.node.as_str()), ("t1", "t2"));
     bench.seen(2);
     assert!(bench.jobs.is_empty());
     let queued = format!("the self-test of {} waits: every node of `role=test` has another job", digest(2).short());
     assert!(bench.waits().contains(&queued), "{:?}", bench.waits());
-    say(&mut bench, &second, JobOutcome::Passed);
-    let web = take(&mut bench);
+    bench.end_job(&second, JobOutcome::Passed);
+    let web = bench.take_job();
     assert_eq!(web.node, node("t2"));
     bench.wait(1);
-    say(&mut bench, &first, JobOutcome::Passed);
-    say(&mut bench, &web, JobOutcome::Passed);
+    bench.end_job(&first, JobOutcome::Passed);
+    bench.end_job(&web, JobOutcome::Passed);
     bench.wait(1);
     seen(&mut bench, "api", 6);
-    assert_eq!(take(&mut bench).node, node("t1"), "t2 was used last");
+    assert_eq!(bench.take_job().node, node("t1"), "t2 was used last");
 }
 
 #[test]
 fn what_could_not_be_done_is_no_verdict_and_is_tried_elsewhere_after_a_pause() {
     let mut bench = fleet(&["t1", "t2"]);
     bench.seen(2);
-    let order = take(&mut bench);
-    say(&mut bench, &order, not_done());
+    let order = bench.take_job();
+    bench.end_job(&order, not_done());
     assert!(bench.jobs.is_empty(), "not at once");
     let wait = format!(
         "the self-test of {} could not be done, and is tried again: no space left on device",
@@ -267,16 +243,16 @@ fn what_could_not_be_done_is_no_verdict_and_is_tried_elsewhere_after_a_pause() {
     assert!(bench.waits().contains(&wait), "{:?}", bench.waits());
     assert_eq!(bench.wake_at, Some(at(15)));
     bench.wait(15);
-    let again = take(&mut bench);
+    let again = bench.take_job();
     assert_eq!((order.node.as_str(), again.node.as_str()), ("t1", "t2"));
-    say(&mut bench, &again, not_done());
+    bench.end_job(&again, not_done());
     bench.wait(29);
     assert!(bench.jobs.is_empty(), "the pause has doubled");
     bench.wait(1);
     // Both have been tried: the one that was idle for longer.
-    let third = take(&mut bench);
+    let third = bench.take_job();
     assert_eq!(third.node, node("t1"));
-    say(&mut bench, &third, JobOutcome::Passed);
+    bench.end_job(&third, JobOutcome::Passed);
     assert_eq!(bench.ordered(), ["n1"]);
 }
 
@@ -290,16 +266,16 @@ fn someone_is_told_of_a_test_that_can_never_be_done() {
     bench.seen(2);
     for tries in 1..=6 {
         assert_eq!(alarms(&bench), Vec::<String>::new(), "after {} tries", tries - 1);
-        let order = take(&mut bench);
-        say(&mut bench, &order, not_done());
+        let order = bench.take_job();
+        bench.end_job(&order, not_done());
         bench.wait(40 * MINUTE);
     }
     let short = digest(2).short().to_owned();
     let expect = format!("the self-test of {short} of web could not be done 6 times: no space left on device");
     assert_eq!(alarms(&bench), [expect]);
     // It is tried for as long as it takes.
-    let order = take(&mut bench);
-    say(&mut bench, &order, JobOutcome::Passed);
+    let order = bench.take_job();
+    bench.end_job(&order, JobOutcome::Passed);
     assert_eq!(alarms(&bench), Vec::<String>::new());
 }
 
@@ -308,7 +284,7 @@ fn a_job_ends_when_its_node_is_lost_its_time_is_over_or_its_agent_knows_nothing_
     // The node goes away: it may come back within five minutes.
     let mut bench = fleet(&["t1"]);
     bench.seen(2);
-    let order = take(&mut bench);
+    let order = bench.take_job();
     bench.wait(100);
     bench.disconnect("t1");
     bench.wait(5 * MINUTE - 1);
@@ -318,51 +294,51 @@ fn a_job_ends_when_its_node_is_lost_its_time_is_over_or_its_agent_knows_nothing_
     assert!(bench.control.jobs().job(&order.id).is_none());
     // Its late verdict interests nobody.
     let before = bench.log.len();
-    say(&mut bench, &order, JobOutcome::Passed);
+    bench.end_job(&order, JobOutcome::Passed);
     assert_eq!(bench.log.len(), before);
     assert!(bench.orders.is_empty());
 
     // It says nothing until the deadline: 30 minutes to prepare, 10 for the test, 5 for the report.
     let mut bench = fleet(&["t1"]);
     bench.seen(2);
-    let order = take(&mut bench);
+    let order = bench.take_job();
     bench.wait(45 * MINUTE - 1);
     assert!(bench.control.jobs().job(&order.id).is_some());
     bench.wait(1);
     assert!(bench.control.jobs().job(&order.id).is_none());
     bench.wait(15);
-    assert_eq!(digest_of(&take(&mut bench)), digest(2));
+    assert_eq!(digest_of(&bench.take_job()), digest(2));
 
     // Its agent connects without it.
     let mut bench = fleet(&["t1"]);
     bench.seen(2);
-    let order = take(&mut bench);
+    let order = bench.take_job();
     let keeps = bench.control.jobs_held(&node("t1"), std::slice::from_ref(&order.id), at(bench.now));
     assert_eq!(keeps, []);
     let lost = bench.control.jobs_held(&node("t1"), &[], at(bench.now));
     assert_eq!(lost.len(), 1);
     bench.store(lost);
     bench.wait(15);
-    assert_ne!(take(&mut bench).id, order.id);
+    assert_ne!(bench.take_job().id, order.id);
 }
 
 #[test]
 fn a_restarted_coordinator_waits_for_the_job_that_it_had_ordered() {
     let mut bench = fleet(&["t1"]);
     bench.seen(2);
-    let order = take(&mut bench);
+    let order = bench.take_job();
     bench.restart();
     bench.connect("n1", 1);
     join(&mut bench, "t1");
     bench.wait(30);
     assert!(bench.jobs.is_empty() && bench.control.jobs().job(&order.id).is_some());
-    say(&mut bench, &order, JobOutcome::Passed);
+    bench.end_job(&order, JobOutcome::Passed);
     assert_eq!(bench.ordered(), ["n1"]);
 
     // One that never comes back is lost, counted from the restart.
     let mut bench = fleet(&["t1"]);
     bench.seen(2);
-    take(&mut bench);
+    bench.take_job();
     bench.wait(40 * MINUTE);
     bench.restart();
     bench.wait(5 * MINUTE);
@@ -373,14 +349,14 @@ fn a_restarted_coordinator_waits_for_the_job_that_it_had_ordered() {
 fn a_report_counts_only_from_its_own_node_and_once() {
     let mut bench = fleet(&["t1", "t2"]);
     bench.seen(2);
-    let order = take(&mut bench);
+    let order = bench.take_job();
     let before = bench.log.len();
-    say_as(&mut bench, "t2", &order.id, JobOutcome::Passed);
-    say_as(&mut bench, "t1", &"other".parse().expect("well formed"), JobOutcome::Passed);
+    bench.end_job_as("t2", &order.id, JobOutcome::Passed);
+    bench.end_job_as("t1", &"other".parse().expect("well formed"), JobOutcome::Passed);
     assert_eq!(bench.log.len(), before);
-    say(&mut bench, &order, failed());
+    bench.end_job(&order, failed());
     let after = bench.log.len();
-    say(&mut bench, &order, JobOutcome::Passed);
+    bench.end_job(&order, JobOutcome::Passed);
     assert_eq!(bench.log.len(), after);
     assert!(bench.orders.is_empty());
 }
@@ -389,11 +365,11 @@ fn a_report_counts_only_from_its_own_node_and_once() {
 fn a_verdict_means_nothing_in_another_repository() {
     let mut bench = fleet(&["t1"]);
     bench.seen(2);
-    let order = take(&mut bench);
+    let order = bench.take_job();
     let mut moved = bench.control.catalog().app(&app()).expect("there").spec.clone();
     moved.image = "r.example/other:stable".parse().expect("well formed");
     bench.ask(Request::Apply(vec![moved])).expect("good");
-    say(&mut bench, &order, JobOutcome::Passed);
+    bench.end_job(&order, JobOutcome::Passed);
     let app = bench.control.catalog().app(&app()).expect("there");
     assert!(app.release(&digest(2)).is_none());
     assert_eq!(bench.control.jobs().in_flight().count(), 0);
@@ -403,14 +379,14 @@ fn a_verdict_means_nothing_in_another_repository() {
 fn jobs_of_a_removed_app_and_on_a_removed_node_are_over() {
     let mut bench = fleet(&["t1"]);
     bench.seen(2);
-    take(&mut bench);
+    bench.take_job();
     bench.ask(Request::RemoveNode { node: node("t1"), reason: "old".into() }).expect("known");
     assert_eq!(bench.control.jobs().in_flight().count(), 0);
     assert!(kinds(&bench).contains(&"job_ended"));
 
     let mut bench = fleet(&["t1"]);
     bench.seen(2);
-    let order = take(&mut bench);
+    let order = bench.take_job();
     bench.ask(Request::Remove { app: app(), reason: "old".into() }).expect("known");
     assert_eq!(bench.control.jobs().in_flight().count(), 0);
     let report = JobReport { job: order.id, outcome: JobOutcome::Passed, log: JobLog::default() };

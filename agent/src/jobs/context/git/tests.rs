@@ -29,7 +29,7 @@ impl Place {
         let prefix = format!("file://{}/", root.path().display());
         let place = Self { limits: limits(&[], &[&prefix, "http://127.0.0.1:1/"]), root };
         fs::create_dir(place.path("web")).unwrap();
-        fs::create_dir(place.path("work")).unwrap();
+        fs::create_dir(place.path("job")).unwrap();
         place.git(&["init", "-q", "-b", "main"]).await;
         for (path, content) in files {
             let file = place.path("web").join(path);
@@ -74,7 +74,7 @@ impl Place {
         timeout: Duration,
     ) -> (Result<Checkout, GitError>, String) {
         let git = self.limits.judge_git(url, branch).unwrap();
-        let work = tempfile::tempdir_in(self.path("work")).unwrap().keep();
+        let work = tempfile::tempdir_in(self.path("job")).unwrap().keep();
         let options = CloneOptions { git: &git, directory, dockerfile: "Dockerfile", work: &work, timeout };
         let mut log = String::new();
         let cloned = clone(&self.limits, options, &mut log).await;
@@ -268,7 +268,7 @@ async fn git_gets_its_own_environment_and_the_configuration_that_was_named() {
     let config = place.path("a \"b\\c");
     fs::write(&config, "").unwrap();
     place.limits.git_config = Some(config.clone());
-    let work = place.path("work");
+    let work = place.path("job");
     let git = place.limits.judge_git(&place.url("web"), "main").unwrap();
     let options = CloneOptions { git: &git, directory: "", dockerfile: "Dockerfile", work: &work, timeout: LONG };
     let environment = |name: &str| match name {
@@ -310,7 +310,7 @@ async fn only_the_protocol_that_was_allowed_is_used() {
 #[tokio::test]
 async fn a_node_without_git_says_so() {
     let place = Place::new(&[("Dockerfile", "")]).await;
-    let work = place.path("work");
+    let work = place.path("job");
     let git = place.limits.judge_git(&place.url("web"), "main").unwrap();
     let options = CloneOptions { git: &git, directory: "", dockerfile: "Dockerfile", work: &work, timeout: LONG };
     let environment = |name: &str| (name == "PATH").then(|| work.clone().into_os_string());
